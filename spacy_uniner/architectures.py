@@ -1,0 +1,103 @@
+"""Students as thinc models, for `[components.universal_ner.model]`."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from thinc.api import ArgsKwargs, Model, PyTorchShim, get_torch_default_device
+from torch import Tensor, nn
+
+from .passages import Passage
+from .students import StudentOutput
+from .students.encoder import EncoderStudent, Precision
+from .students.weights import read_student, student_from_bytes, student_to_bytes
+
+StudentModel = Model[list[Passage], StudentOutput]
+
+
+class LazyEncoder(nn.Module):
+    """An encoder student that is read when it is first needed.
+
+    A pipeline that is loaded from disk brings its own weights, so the folder that they were once read from is never
+    asked for again.
+
+    name: the name of a student, see `read_student`.
+    precision: of its forward pass.
+    """
+
+    def __init__(self, name: str, precision: Precision) -> None:
+        super().__init__()
+        self.name = name
+        self.precision = precision
+        self.student: EncoderStudent | None = None
+
+    def get(self) -> EncoderStudent:
+        """Give the student; read it first if that was not done yet."""
+        if self.student is None:
+            self.student = read_student(self.name, self.precision).to(get_torch_default_device())
+        return self.student
+
+    def forward(self, passages: list[Passage], floor: float, dropout: float) -> StudentOutput | Tensor:
+        """Give the losses of passages while training, else the mentions in them."""
+        if not self.training:
+            return self.get().predict(passages, floor)
+        student = self.get()
+        for module in student.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+        return student.losses(passages)
+
+
+def Encoder(name: str = "en_uniner_sm", precision: Precision = "auto") -> StudentModel:
+    """Make the thinc model of an encoder student.
+
+    Its input are passages with the types asked. When it predicts, its output holds the mentions that score above
+    `attrs["floor"]`; when it trains, the losses, whose gradient the backward pass takes. Shape: (n_passages,).
+
+    name: "en_uniner_sm" for the embedded student, or a folder with a student or a Hugging Face BERT.
+    precision: of the encoder's forward pass; "auto" is bfloat16 where the processor multiplies in it, else float32.
+    RAISES: ValueError, when it is first used, if there is no such student or its files are damaged.
+    """
+    shim = PyTorchShim(
+        LazyEncoder(name, precision),
+        serialize_model=_to_bytes,
+        deserialize_model=partial(_restore, precision=precision),
+    )
+    return Model("encoder_student", forward, shims=[shim], attrs={"floor": 0.5, "dropout_rate": 0.1})
+
+
+def forward(
+    model: StudentModel, passages: list[Passage], is_train: bool
+) -> tuple[StudentOutput, Callable[[Any], list[Passage]]]:
+    """Ask the student; passages have no gradient, so the backward pass gives them back as they are."""
+    guard_forked_process()
+    arguments = ArgsKwargs(args=(passages, model.attrs["floor"], model.attrs["dropout_rate"]), kwargs={})
+    output, backprop_torch = model.shims[0](arguments, is_train)
+    if not is_train:
+        return output, lambda _: passages
+
+    def backprop(d_losses: Any) -> list[Passage]:
+        gradient = torch.as_tensor(d_losses, dtype=torch.float32, device=output.device)
+        backprop_torch(ArgsKwargs(args=((output,),), kwargs={"grad_tensors": (gradient,)}))
+        return passages
+
+    return StudentOutput(losses=output.detach().cpu().numpy()), backprop
+
+
+def guard_forked_process() -> None:
+    """Let torch use one thread in a worker of `nlp.pipe(n_process=…)`: with more it waits for ever after a fork."""
+    if multiprocessing.parent_process() is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+def _to_bytes(encoder: LazyEncoder) -> bytes:
+    return student_to_bytes(encoder.get())
+
+
+def _restore(encoder: LazyEncoder, content: bytes, device: torch.device, *, precision: Precision) -> LazyEncoder:
+    encoder.student = student_from_bytes(content, precision, origin="The saved pipeline").to(device)
+    return encoder

@@ -1,0 +1,122 @@
+"""Checkpoints of `spacy train`, from which a run that was killed goes on, and the learning rate that knows of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+
+logger = logging.getLogger(__name__)
+
+STATE = "state.json"
+
+
+def SaveCheckpoint(path: str | Path, every_n_steps: int) -> Callable[[Language, dict[str, Any]], None]:
+    """Make a callback for `[training.before_update]` that saves the pipeline every so many steps.
+
+    A checkpoint is complete or not there: what points to the last one is replaced only when the next one is written.
+
+    path: the folder of the checkpoint.
+    every_n_steps: how often it is saved.
+    RAISES: ValueError if `every_n_steps` is below 1.
+    """
+    if every_n_steps < 1:
+        raise ValueError(f"A checkpoint needs every_n_steps >= 1, got {every_n_steps}.")
+
+    path = Path(path)
+
+    def save(nlp: Language, args: dict[str, Any]) -> None:
+        n_steps = args["step"] + n_steps_before(nlp)
+        if args["step"] and n_steps % every_n_steps == 0:
+            folder = path / f"step-{n_steps}"
+            shutil.rmtree(folder, ignore_errors=True)
+            nlp.to_disk(folder)
+            state = path / (STATE + ".part")
+            state.write_text(json.dumps({"n_steps": n_steps, "pipeline": folder.name}), encoding="utf8")
+            os.replace(state, path / STATE)
+            for other in path.glob("step-*"):
+                if other != folder:
+                    shutil.rmtree(other)
+
+    return save
+
+
+def ContinueFromCheckpoint(path: str | Path) -> Callable[[Language], Language]:
+    """Make a callback for `[initialize.after_init]` that goes on from the checkpoint, if there is one.
+
+    It takes the weights from there, leaves only the remaining steps to do, and moves the learning rate to where it
+    was. The optimizer's moments start anew, and so does the order of the data, with another seed. Remove the folder to
+    start from the beginning.
+
+    path: the folder of the checkpoint.
+    """
+
+    path = Path(path)
+
+    def restore(nlp: Language) -> Language:
+        if not (path / STATE).is_file():
+            return nlp
+        state = json.loads((path / STATE).read_text(encoding="utf8"))
+        n_steps, folder = state["n_steps"], path / state["pipeline"]
+        for name, component in nlp.pipeline:
+            if (folder / name).is_dir() and hasattr(component, "from_disk"):
+                component.from_disk(folder / name, exclude=["vocab"])
+        planned, training = nlp.config.interpolate()["training"], nlp.config["training"]
+        training["max_steps"] = max(1, planned["max_steps"] - n_steps)
+        training["optimizer"]["learn_rate"] = {
+            "@schedules": "spacy_uniner.continued.v1",
+            "schedule": planned["optimizer"]["learn_rate"],
+            "n_steps_before": n_steps,
+        }
+        training["seed"] = (planned["seed"] or 0) + n_steps
+        logger.info("Going on from %s after %d steps; %d remain.", path, n_steps, training["max_steps"])
+        return nlp
+
+    return restore
+
+
+def n_steps_before(nlp: Language) -> int:
+    """Tell how many steps were done before this run went on from a checkpoint."""
+    rate = nlp.config["training"]["optimizer"]["learn_rate"]
+    return int(rate["n_steps_before"]) if isinstance(rate, dict) and "n_steps_before" in rate else 0
+
+
+def warmup_cosine(rate: float, n_warmup_steps: int, n_steps: int) -> Iterator[float]:
+    """Raise the learning rate linearly, then let it fall to 0 along half a cosine.
+
+    rate: the highest learning rate.
+    n_warmup_steps: steps until it is reached.
+    n_steps: steps until it is 0 again.
+    RAISES: ValueError if the warm-up is not shorter than the whole.
+    SOURCE: Loshchilov and Hutter 2017, equation 5, without restarts.
+    """
+    if not 0 <= n_warmup_steps < n_steps:
+        raise ValueError(f"The learning rate needs 0 <= n_warmup_steps < n_steps, got {n_warmup_steps} and {n_steps}.")
+    return _warmup_cosine(rate, n_warmup_steps, n_steps)
+
+
+def _warmup_cosine(rate: float, n_warmup_steps: int, n_steps: int) -> Iterator[float]:
+    for step in range(n_warmup_steps):
+        yield rate * (step + 1) / (n_warmup_steps + 1)
+    for step in range(n_steps - n_warmup_steps + 1):
+        yield rate * 0.5 * (1.0 + math.cos(math.pi * step / (n_steps - n_warmup_steps)))
+
+
+def continued(schedule: Iterator[float] | float, n_steps_before: int) -> Iterator[float]:
+    """Go on with a schedule where an earlier run left it.
+
+    schedule: what that run began with.
+    n_steps_before: how many steps it did.
+    """
+    if isinstance(schedule, float):
+        yield schedule
+    else:
+        yield from islice(schedule, n_steps_before, None)

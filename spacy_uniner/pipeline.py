@@ -1,0 +1,443 @@
+"""The component `universal_ner`: entities of any type, asked for by name or by description."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.scorer import Scorer, get_ner_prf
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import minibatch
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+
+from .docs import SPANS_KEY, doc_to_passage, example_to_passage, register_extensions
+from .passages import Mention, Passage
+from .spans import Overlap, resolve_overlaps
+
+if TYPE_CHECKING:
+    from .students import StudentOutput
+
+logger = logging.getLogger(__name__)
+
+Ents = Literal["overwrite", "extend", "off"]
+Labels = Sequence[str] | Mapping[str, str]
+Thresholds = float | dict[str, float]
+
+DEFAULT_THRESHOLD = 0.5
+DEFAULT_CONFIG = """
+[universal_ner]
+labels = []
+threshold = 0.5
+overlap = "flat"
+ents = "overwrite"
+spans_key = "universal_ner"
+
+[universal_ner.model]
+@architectures = "spacy_uniner.Encoder.v1"
+name = "en_uniner_sm"
+precision = "auto"
+
+[universal_ner.scorer]
+@scorers = "spacy_uniner.universal_ner_scorer.v1"
+"""
+
+
+@Language.factory(
+    "universal_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "doc.spans"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["universal_ner"],
+    default_score_weights={
+        "ents_f": 1.0,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+        f"spans_{SPANS_KEY}_f": 0.0,
+        f"spans_{SPANS_KEY}_p": 0.0,
+        f"spans_{SPANS_KEY}_r": 0.0,
+        f"spans_{SPANS_KEY}_per_type": None,
+    },
+)
+def make_universal_ner(
+    nlp: Language,
+    name: str,
+    model: Model[list[Passage], StudentOutput],
+    labels: list[str] | dict[str, str],
+    threshold: float | dict[str, float],
+    overlap: Overlap,
+    ents: Ents,
+    spans_key: str,
+    scorer: Callable[..., dict[str, Any]] | None,
+) -> UniversalNER:
+    """Make the component for a config; see `UniversalNER`."""
+    return UniversalNER(
+        nlp.vocab,
+        model,
+        name,
+        labels=labels,
+        threshold=threshold,
+        overlap=overlap,
+        ents=ents,
+        spans_key=spans_key,
+        scorer=scorer,
+    )
+
+
+class UniversalNER(TrainablePipe):
+    """Finds entities of any type.
+
+    Every accepted mention goes into `doc.spans[spans_key]`, with the scores in the group's `attrs["scores"]`, and,
+    unless `ents` is "off", into `doc.ents`. The types may be given anew at every call, and for a Doc by
+    `doc._.entity_types`.
+
+    vocab: the shared vocabulary.
+    model: a student, such as `spacy_uniner.Encoder.v1`.
+    name: name of the component.
+    labels: the types to find; a mapping gives each a description, which the student reads in place of the label.
+    threshold: the lowest score that is accepted, in [0, 1]; or one for each label (0.5 for the others).
+    overlap: "flat": no two mentions share a word; "nested": one may lie within another, with one label a span; "any":
+        all. Unless all stay, of two labels on one span of which one implies the other, the specific one stays.
+    ents: "overwrite" replaces the entities that are there; "extend" keeps them and adds those that fit between; "off"
+        leaves them alone.
+    spans_key: the span group to write to.
+    scorer: scores Examples.
+    RAISES: ValueError if a setting is out of its range, a label is blank or given twice, or a threshold is for an
+        unknown label.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[list[Passage], StudentOutput],
+        name: str = "universal_ner",
+        *,
+        labels: Labels = (),
+        threshold: Thresholds = DEFAULT_THRESHOLD,
+        overlap: Overlap = "flat",
+        ents: Ents = "overwrite",
+        spans_key: str = SPANS_KEY,
+        scorer: Callable[..., dict[str, Any]] | None = None,
+    ) -> None:
+        for setting, value, values in (("overlap", overlap, get_args(Overlap)), ("ents", ents, get_args(Ents))):
+            if value not in values:
+                raise ValueError(f"'{name}': {setting} is '{value}', expected one of: {', '.join(values)}.")
+        texts = check_labels(labels, name)
+        check_threshold(threshold, texts, name)
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {
+            "labels": texts,
+            "threshold": threshold,
+            "overlap": overlap,
+            "ents": ents,
+            "spans_key": spans_key,
+        }
+        self._rehearsal_model: Model[list[Passage], StudentOutput] | None = None
+        self.n_misaligned = 0
+        register_extensions()
+
+    # Labels
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels to find, in the order in which they were given. Assign a list or a mapping to change them."""
+        return tuple(self.cfg["labels"])
+
+    @labels.setter
+    def labels(self, labels: Labels) -> None:
+        self.cfg["labels"] = check_labels(labels, self.name)
+
+    @property
+    def label_data(self) -> dict[str, str]:
+        """The labels and what the student reads of each, for `spacy init labels`."""
+        return dict(self.cfg["labels"])
+
+    def add_label(self, label: str, description: str | None = None) -> int:
+        """Add a label.
+
+        RETURNS: 1 if it is new, else 0.
+        RAISES: ValueError if it is blank, or its description is already another's.
+        """
+        if label in self.cfg["labels"]:
+            return 0
+        self.labels = {**self.cfg["labels"], label: label if description is None else description}
+        return 1
+
+    # Prediction
+
+    def __call__(self, doc: Doc, *, labels: Labels | None = None) -> Doc:
+        """Find entities in a Doc.
+
+        labels: find these instead of the component's own.
+        """
+        return next(iter(self._annotate([doc], labels)), doc)
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128, labels: Labels | None = None) -> Iterator[Doc]:
+        """Find entities in a stream of Docs.
+
+        A Doc that fails does not take its batch with it: the others are annotated, and it goes to the error handler.
+
+        batch_size: Docs that are read at once.
+        labels: find these instead of the component's own.
+        """
+        for docs in minibatch(stream, size=batch_size):
+            yield from self._annotate(docs, labels)
+
+    def _annotate(self, docs: list[Doc], labels: Labels | None) -> Iterator[Doc]:
+        try:
+            self.set_annotations(docs, self.predict(docs, labels=labels))
+        except Exception as err:  # spaCy's contract: whatever fails, the error handler decides
+            if len(docs) == 1:
+                self.get_error_handler()(self.name, self, docs, err)
+            else:
+                for doc in docs:
+                    yield from self._annotate([doc], labels)
+        else:
+            yield from docs
+
+    def predict(self, docs: Iterable[Doc], *, labels: Labels | None = None) -> list[tuple[Mention, ...]]:
+        """Find the mentions that reach their label's threshold.
+
+        RETURNS: for each Doc, its mentions, overlaps resolved; their types are labels.
+        """
+        docs = list(docs)
+        common = self.cfg["labels"] if labels is None else check_labels(labels, self.name)
+        texts = [self._texts_of(doc, common) for doc in docs]
+        passages = [doc_to_passage(doc, tuple(of_doc.values())) for doc, of_doc in zip(docs, texts, strict=True)]
+        thresholds = self.cfg["threshold"]
+        lowest = min((*thresholds.values(), DEFAULT_THRESHOLD)) if isinstance(thresholds, dict) else thresholds
+        self.model.attrs["floor"] = float(lowest) - 1e-6
+        output = self.model.predict(passages)
+        return [
+            self._accept(mentions, output.implied, {text: label for label, text in of_doc.items()})
+            for mentions, of_doc in zip(output.mentions, texts, strict=True)
+        ]
+
+    def _texts_of(self, doc: Doc, common: dict[str, str]) -> dict[str, str]:
+        own = doc._.entity_types
+        return common if own is None else check_labels(own, f"{self.name}, doc._.entity_types")
+
+    def _accept(
+        self, mentions: Sequence[Mention], implied: frozenset[tuple[str, str]], label_of: dict[str, str]
+    ) -> tuple[Mention, ...]:
+        threshold = self.cfg["threshold"]
+        thresholds = threshold if isinstance(threshold, dict) else dict.fromkeys(label_of.values(), threshold)
+        accepted = [
+            mention
+            for mention in mentions
+            if mention.score >= thresholds.get(label_of[mention.type], DEFAULT_THRESHOLD)
+        ]
+        chosen = resolve_overlaps(accepted, self.cfg["overlap"], implied)
+        return tuple(replace(mention, type=label_of[mention.type]) for mention in chosen)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Sequence[Mention]]) -> None:
+        """Write mentions into Docs: all into the span group, with scores; those that do not overlap into the entities.
+
+        scores: what `predict` returned.
+        """
+        key = self.cfg["spans_key"]
+        for doc, mentions in zip(docs, scores, strict=True):
+            spans = [Span(doc, mention.start, mention.end, label=mention.type) for mention in mentions]
+            values = numpy.array([mention.score for mention in mentions], dtype="float32")
+            doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={"scores": values})
+            if self.cfg["ents"] != "off":
+                kept = list(doc.ents) if self.cfg["ents"] == "extend" else []
+                taken = {i for ent in kept for i in range(ent.start, ent.end)}
+                flat = [
+                    Span(doc, mention.start, mention.end, label=mention.type)
+                    for mention in resolve_overlaps(mentions, "flat")
+                    if taken.isdisjoint(range(mention.start, mention.end))
+                ]
+                doc.set_ents([*kept, *flat], default="outside")
+
+    # Training
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: list[str] | dict[str, str] | None = None,
+    ) -> None:
+        """Set the labels: to those given, else to those configured and all that the Examples have.
+
+        Examples whose Docs bring their own types do not count. The student's weights stay as they are.
+
+        get_examples: gives a sample of gold Examples.
+        labels: such as `spacy init labels` wrote.
+        """
+        validate_get_examples(get_examples, "UniversalNER.initialize")
+        if labels is not None:
+            self.labels = labels
+            return
+        found = {
+            span.label_
+            for example in islice(get_examples(), 10_000)
+            if example.reference._.entity_types is None
+            for span in self._gold_spans(example.reference)
+        }
+        for label in sorted(found):
+            self.add_label(label)
+
+    def _gold_spans(self, reference: Doc) -> Iterable[Span]:
+        key = self.cfg["spans_key"]
+        return cast(Iterable[Span], reference.spans[key] if key in reference.spans else reference.ents)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from gold Examples: their spans under `spans_key`, or their entities where that group is missing.
+
+        Asked are the component's labels, or what a reference brings in `doc._.entity_types`. Gold spans whose bounds
+        fall inside a word of the predicted Doc cannot be learned; `n_misaligned` counts them, and the first is reported.
+
+        drop: dropout of the student's pretrained layers.
+        losses: the loss of all Examples, in nats, is added under the component's name.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "UniversalNER.update")
+        passages = [passage for passage in map(self._to_passage, examples) if passage.words and passage.types]
+        if passages:
+            losses[self.name] += self._learn(passages, drop, sgd)
+        return losses
+
+    def _to_passage(self, example: Example) -> Passage:
+        texts = self._texts_of(example.reference, self.cfg["labels"])
+        passage, n_misaligned = example_to_passage(
+            example, tuple(texts.values()), lambda label: texts.get(label, label), self.cfg["spans_key"]
+        )
+        if n_misaligned and not self.n_misaligned:
+            logger.warning(
+                "'%s': gold spans do not align with the pipeline's words and are not learned; the first is in: %.60s… "
+                "Their number is in `n_misaligned`. Tokenize the gold data as the pipeline does.",
+                self.name,
+                example.reference.text,
+            )
+        self.n_misaligned += n_misaligned
+        return passage
+
+    def _learn(self, passages: list[Passage], drop: float, sgd: Optimizer | None) -> float:
+        set_dropout_rate(self.model, drop)
+        output, backprop = self.model.begin_update(passages)
+        loss, gradient = self.get_loss(passages, output)
+        backprop(gradient)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return loss
+
+    def get_loss(self, examples: Iterable[Any], scores: StudentOutput) -> tuple[float, Any]:
+        """Give the loss that the student found itself, and the gradient of its mean.
+
+        RETURNS: the sum over all passages, in nats, and the gradient. Shape: (n_passages,), float32.
+        """
+        n_passages = len(scores.losses)
+        return float(scores.losses.sum()), numpy.full(n_passages, 1.0 / n_passages, dtype="float32")
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+        **config: Any,
+    ) -> dict[str, float]:
+        """Keep what the student knew: learn from what it would have said of these texts when first asked to rehearse
+        (or after `nlp.resume_training`), whether it is right or not.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        if self._rehearsal_model is None:
+            self._rehearsal_model = copy.deepcopy(self.model)
+        asked = [
+            doc_to_passage(example.predicted, tuple(self._texts_of(example.reference, self.cfg["labels"]).values()))
+            for example in examples
+        ]
+        asked = [passage for passage in asked if passage.words and passage.types]
+        if asked:
+            self._rehearsal_model.attrs["floor"] = DEFAULT_THRESHOLD
+            said = self._rehearsal_model.predict(asked).mentions
+            passages = [replace(passage, mentions=of_one) for passage, of_one in zip(asked, said, strict=True)]
+            losses[self.name] += self._learn(passages, 0.0, sgd)
+        return losses
+
+
+def check_labels(labels: Labels, where: str) -> dict[str, str]:
+    """Give for every label what the student reads: its description, or itself.
+
+    where: what the labels are for, for the errors.
+    RAISES: ValueError if they are no list or mapping of names, a label is blank or there twice, or two have the same
+        description.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Mapping | Sequence | set | frozenset):
+        raise ValueError(f"'{where}': labels must be a list or a mapping of names, got {labels!r}. Put it in a list.")
+    pairs = list(labels.items()) if isinstance(labels, Mapping) else [(label, label) for label in labels]
+    texts: dict[str, str] = {}
+    for label, text in pairs:
+        if not isinstance(label, str) or not isinstance(text, str) or not label.strip() or not text.strip():
+            raise ValueError(f"'{where}': label {label!r} or its description is blank or no text. Name it.")
+        if label in texts:
+            raise ValueError(f"'{where}': label '{label}' is given twice. Give every label once.")
+        texts[label] = text
+    if len(set(texts.values())) < len(texts):
+        twice = sorted({text for text in texts.values() if list(texts.values()).count(text) > 1})
+        raise ValueError(f"'{where}': several labels are described by '{twice[0]}'. Tell them apart.")
+    return texts
+
+
+def check_threshold(threshold: Thresholds, texts: Mapping[str, str], where: str) -> None:
+    """Check one threshold, or one for each label.
+
+    RAISES: ValueError if one is no probability, or its label is not known.
+    """
+    by_label = threshold if isinstance(threshold, dict) else {"all labels": threshold}
+    for label, value in by_label.items():
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"'{where}': the threshold for {label} is {value}, expected a score in [0, 1].")
+        if isinstance(threshold, dict) and label not in texts:
+            raise ValueError(
+                f"'{where}': a threshold is given for '{label}', which is not a label. "
+                f"Labels: {', '.join(texts) or 'none'}."
+            )
+
+
+@dataclass(frozen=True)
+class UniversalNERScorer:
+    """Scores `doc.ents` as spaCy's `ner`, and the component's span group with overlaps allowed."""
+
+    def __call__(self, examples: Iterable[Example], *, spans_key: str = SPANS_KEY, **kwargs: Any) -> dict[str, Any]:
+        """Give `ents_p/r/f` with `ents_per_type`, and the same for `spans_<spans_key>`: exact span and label."""
+        examples = list(examples)
+        attr = f"spans_{spans_key}"
+        scores: dict[str, Any] = get_ner_prf(examples)
+        scores.update(
+            Scorer.score_spans(
+                examples,
+                attr,
+                allow_overlap=True,
+                getter=lambda doc, _: doc.spans.get(spans_key, []),
+                has_annotation=lambda doc: spans_key in doc.spans,
+            )
+        )
+        return scores
+
+
+def make_universal_ner_scorer() -> UniversalNERScorer:
+    """Make the scorer for a config."""
+    return UniversalNERScorer()
