@@ -40,7 +40,7 @@ def read_marked(path: Path, nlp: Language) -> list[Passage]:
             try:
                 record = json.loads(line)
                 doc = nlp.make_doc(record["text"])
-                mentions = []
+                mentions: list[Mention] = []
                 for marked in record["mentions"]:
                     span = doc.char_span(marked["start"], marked["end"])
                     n_mentions += 1

@@ -76,8 +76,8 @@ def example_to_passage(
     RETURNS: the passage, and the number of gold spans whose bounds fall inside a word of the predicted Doc.
     """
     reference, predicted = example.reference, example.predicted
-    gold = reference.spans[spans_key] if spans_key in reference.spans else reference.ents
-    unknown = reference.spans[spans_key + UNKNOWN_SUFFIX] if spans_key + UNKNOWN_SUFFIX in reference.spans else ()
+    gold = reference.spans.get(spans_key, reference.ents)
+    unknown = reference.spans.get(spans_key + UNKNOWN_SUFFIX, ())
     is_aligned = [t.text for t in predicted] == [t.text for t in reference]
     asked = set(types)
 

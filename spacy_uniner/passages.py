@@ -89,7 +89,7 @@ def passage_to_dict(passage: Passage) -> dict[str, Any]:
         "mentions": [[m.start, m.end, m.type, m.score] for m in passage.mentions],
     }
     if passage.unknown:
-        record["unknown"] = [[m.start, m.end, m.type] for m in passage.unknown]
+        record["unknown"] = [[m.start, m.end, m.type, m.score] for m in passage.unknown]
     if passage.source:
         record["source"] = passage.source
     return record
@@ -102,11 +102,11 @@ def passage_from_dict(record: dict[str, Any]) -> Passage:
     """
     try:
         return Passage(
-            words=tuple(record["words"]),
-            types=tuple(record["types"]),
-            mentions=tuple(Mention(*values) for values in record["mentions"]),
-            unknown=tuple(Mention(*values) for values in record.get("unknown", ())),
-            source=record.get("source", ""),
+            words=tuple(map(_check_text, _check_list(record["words"]))),
+            types=tuple(map(_check_text, _check_list(record["types"]))),
+            mentions=tuple(map(_make_mention, _check_list(record["mentions"]))),
+            unknown=tuple(map(_make_mention, _check_list(record.get("unknown", ())))),
+            source=_check_text(record.get("source", "")),
         )
     except (KeyError, TypeError) as err:
         raise ValueError(
@@ -120,11 +120,11 @@ def read_passages(path: Path) -> Iterator[Passage]:
 
     RAISES: ValueError with the file's name and line if a line is no passage.
     """
-    with path.open(encoding="utf8") as file:
+    with path.open("rb") as file:  # not as text: a line that is no UTF-8 must be named too
         for n_line, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    record = json.loads(line)
+                    record = json.loads(line.decode("utf8"))
                     if not isinstance(record, dict):
                         raise ValueError(f"Not a passage: a JSON {type(record).__name__}, expected an object.")
                     passage = passage_from_dict(record)
@@ -144,3 +144,21 @@ def write_passages(passages: Iterable[Passage], path: Path) -> int:
             file.write(json.dumps(passage_to_dict(passage), ensure_ascii=False) + "\n")
             n_passages += 1
     return n_passages
+
+
+def _check_list(values: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(values, (list, tuple)):  # the characters of a string would pass for its words
+        raise TypeError(f"expected a list, got {values!r}")
+    return values
+
+
+def _check_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {value!r}")
+    return value
+
+
+def _make_mention(values: Any) -> Mention:
+    if [type(value) for value in _check_list(values)[:3]] != [int, int, str]:
+        raise TypeError(f"expected a mention, got {values!r}")
+    return Mention(*values)

@@ -91,6 +91,18 @@ def make_universal_ner(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a student found in a Doc, in labels, before any choice.
+
+    mentions: all that scored above the floor; they may overlap.
+    implied: pairs (narrow, wide) of labels where being narrow implies being wide.
+    """
+
+    mentions: tuple[Mention, ...]
+    implied: frozenset[tuple[str, str]]
+
+
 class UniversalNER(TrainablePipe):
     """Finds entities of any type.
 
@@ -196,7 +208,7 @@ class UniversalNER(TrainablePipe):
     def _annotate(self, docs: list[Doc], labels: Labels | None) -> Iterator[Doc]:
         try:
             self.set_annotations(docs, self.predict(docs, labels=labels))
-        except Exception as err:  # spaCy's contract: whatever fails, the error handler decides
+        except Exception as err:  # noqa: BLE001 (spaCy's contract: whatever fails, the error handler decides)
             if len(docs) == 1:
                 self.get_error_handler()(self.name, self, docs, err)
             else:
@@ -210,35 +222,39 @@ class UniversalNER(TrainablePipe):
 
         RETURNS: for each Doc, its mentions, overlaps resolved; their types are labels.
         """
+        threshold = self.cfg["threshold"]
+        lowest = min((*threshold.values(), DEFAULT_THRESHOLD)) if isinstance(threshold, dict) else threshold
+        return [self.choose(candidates, threshold) for candidates in self.find_candidates(docs, lowest, labels=labels)]
+
+    def find_candidates(
+        self, docs: Iterable[Doc], floor: float, *, labels: Labels | None = None
+    ) -> Iterator[Candidates]:
+        """Find all that scores at least `floor`, for each Doc, before overlaps are resolved."""
         docs = list(docs)
         common = self.cfg["labels"] if labels is None else check_labels(labels, self.name)
         texts = [self._texts_of(doc, common) for doc in docs]
         passages = [doc_to_passage(doc, tuple(of_doc.values())) for doc, of_doc in zip(docs, texts, strict=True)]
-        thresholds = self.cfg["threshold"]
-        lowest = min((*thresholds.values(), DEFAULT_THRESHOLD)) if isinstance(thresholds, dict) else thresholds
-        self.model.attrs["floor"] = float(lowest) - 1e-6
+        self.model.attrs["floor"] = float(floor) - 1e-6
         output = self.model.predict(passages)
-        return [
-            self._accept(mentions, output.implied, {text: label for label, text in of_doc.items()})
-            for mentions, of_doc in zip(output.mentions, texts, strict=True)
+        for mentions, of_doc in zip(output.mentions, texts, strict=True):
+            label_of = {text: label for label, text in of_doc.items()}
+            yield Candidates(
+                tuple(replace(mention, type=label_of[mention.type]) for mention in mentions),
+                frozenset((label_of[a], label_of[b]) for a, b in output.implied if a in label_of and b in label_of),
+            )
+
+    def choose(self, candidates: Candidates, threshold: Thresholds) -> tuple[Mention, ...]:
+        """Choose the candidates that reach their label's threshold, and resolve their overlaps."""
+        by_label = threshold if isinstance(threshold, dict) else {}
+        otherwise = DEFAULT_THRESHOLD if isinstance(threshold, dict) else threshold
+        accepted = [
+            mention for mention in candidates.mentions if mention.score >= by_label.get(mention.type, otherwise)
         ]
+        return resolve_overlaps(accepted, self.cfg["overlap"], candidates.implied)
 
     def _texts_of(self, doc: Doc, common: dict[str, str]) -> dict[str, str]:
         own = doc._.entity_types
         return common if own is None else check_labels(own, f"{self.name}, doc._.entity_types")
-
-    def _accept(
-        self, mentions: Sequence[Mention], implied: frozenset[tuple[str, str]], label_of: dict[str, str]
-    ) -> tuple[Mention, ...]:
-        threshold = self.cfg["threshold"]
-        thresholds = threshold if isinstance(threshold, dict) else dict.fromkeys(label_of.values(), threshold)
-        accepted = [
-            mention
-            for mention in mentions
-            if mention.score >= thresholds.get(label_of[mention.type], DEFAULT_THRESHOLD)
-        ]
-        chosen = resolve_overlaps(accepted, self.cfg["overlap"], implied)
-        return tuple(replace(mention, type=label_of[mention.type]) for mention in chosen)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[Sequence[Mention]]) -> None:
         """Write mentions into Docs: all into the span group, with scores; those that do not overlap into the entities.
@@ -290,8 +306,7 @@ class UniversalNER(TrainablePipe):
             self.add_label(label)
 
     def _gold_spans(self, reference: Doc) -> Iterable[Span]:
-        key = self.cfg["spans_key"]
-        return cast(Iterable[Span], reference.spans[key] if key in reference.spans else reference.ents)
+        return cast(Iterable[Span], reference.spans.get(self.cfg["spans_key"], reference.ents))
 
     def update(
         self,
@@ -304,7 +319,8 @@ class UniversalNER(TrainablePipe):
         """Learn from gold Examples: their spans under `spans_key`, or their entities where that group is missing.
 
         Asked are the component's labels, or what a reference brings in `doc._.entity_types`. Gold spans whose bounds
-        fall inside a word of the predicted Doc cannot be learned; `n_misaligned` counts them, and the first is reported.
+        fall inside a word of the predicted Doc cannot be learned: `n_misaligned` counts them, and the first is
+        reported.
 
         drop: dropout of the student's pretrained layers.
         losses: the loss of all Examples, in nats, is added under the component's name.
@@ -338,7 +354,7 @@ class UniversalNER(TrainablePipe):
         output, backprop = self.model.begin_update(passages)
         loss, gradient = self.get_loss(passages, output)
         backprop(gradient)
-        if sgd not in (None, False):
+        if sgd:
             self.finish_update(sgd)
         return loss
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 from .passages import Mention
@@ -32,8 +32,8 @@ def cut_windows(n_units: Sequence[int], max_units: int, overlap_words: int) -> l
 
     A single word of more than `max_units` units is a window by itself. Neighbours share fewer words than asked where
     so many and the next word do not fit, and never more than half of the first of them: else a text of long words
-    would be read many times over. A mention is seen whole by the window it counts in if it is no longer than half of
-    what the windows around it share.
+    would be read many times over. The window in which a mention counts sees all of it if it is no longer than half of
+    what that window and the next share.
 
     n_units: the units (such as pieces) that each word takes.
     max_units: the most that a window may take, in units.
@@ -54,8 +54,8 @@ def cut_windows(n_units: Sequence[int], max_units: int, overlap_words: int) -> l
         start, end = bounds[-1]
         start = _step_back(n_units, end, max_units, min(overlap_words, (end - start) // 2))
         bounds.append((start, _fill(n_units, start, max_units)))
-    borders = [0, *((left[1] + right[0]) // 2 for left, right in zip(bounds, bounds[1:])), len(n_units)]
-    return [Window(*bound, *core) for bound, core in zip(bounds, zip(borders, borders[1:]))]
+    borders = [0, *((left[1] + right[0]) // 2 for left, right in pairwise(bounds)), len(n_units)]
+    return [Window(*bound, *core) for bound, core in zip(bounds, pairwise(borders))]
 
 
 def merge_windows(mentions_by_window: Sequence[Sequence[Mention]], windows: Sequence[Window]) -> tuple[Mention, ...]:
@@ -100,7 +100,7 @@ def resolve_overlaps(
     implied: pairs (narrow, wide) of types where being narrow implies being wide.
     RETURNS: the mentions chosen, sorted by start, end and type.
     SOURCE: greedy span selection as in GLiNER (Zaratiana et al. 2023, on decoding), there by each mention's own score;
-        that the specific wins and lends from the wide its strength is our choice, measured in docs/decisions.md.
+        the specific winning is our choice, measured in docs/decisions.md, and so is its borrowing strength.
     """
     if overlap == "any":
         return tuple(sorted(mentions, key=_order))
@@ -154,9 +154,7 @@ def _keep_specific(run: list[Mention], implied: frozenset[tuple[str, str]]) -> l
     }
     above = {type_: _follow(yields_to, type_) for type_ in ranked}
     specific = {
-        type_
-        for type_ in ranked
-        if all(type_ in above[other] and rank[type_] <= rank[other] for other in above[type_])
+        type_ for type_ in ranked if all(type_ in above[other] and rank[type_] <= rank[other] for other in above[type_])
     }
     return [mention for mention in run if mention.type in specific]
 
@@ -218,19 +216,17 @@ class _Nested:
     def __init__(self, mentions: Iterable[Mention]) -> None:
         bounds = sorted({bound for m in mentions for bound in (m.start, m.end)})
         self._places = {bound: place for place, bound in enumerate(bounds)}
-        self._farthest_end = _Peaks(len(bounds))
-        self._farthest_start = _Peaks(len(bounds))  # counted backwards, from the last bound
+        self._right = _Peaks(len(bounds))  # at each start, how far right those that start there reach
+        self._left = _Peaks(len(bounds))  # at each end, how far left those that end there reach, from the right edge
 
     def take(self, mention: Mention) -> bool:
         """Take a mention if it crosses none of those taken."""
         start, end = self._places[mention.start], self._places[mention.end]
-        n_behind, n_before = end, len(self._places) - start
-        if self._farthest_end.find_highest(start + 1, end) > n_behind:
+        right, left = end, len(self._places) - start
+        if self._right.find_highest(start + 1, end) > right or self._left.find_highest(start + 1, end) > left:
             return False
-        if self._farthest_start.find_highest(start + 1, end) > n_before:
-            return False
-        self._farthest_end.lift(start, n_behind)
-        self._farthest_start.lift(end, n_before)
+        self._right.lift(start, right)
+        self._left.lift(end, left)
         return True
 
 

@@ -57,8 +57,9 @@ ROOMS = {
     "pipeline": Room(4, name_packages("spacy thinc numpy srsly")),
     "benchmark": Room(4, name_packages("spacy numpy srsly tqdm matplotlib")),
     "scale": Room(4, name_packages("spacy srsly tqdm ray")),
+    "thresholds": Room(5, name_packages("spacy")),
     "checkpoints": Room(4, name_packages("spacy thinc numpy srsly")),
-    "cli": Room(5, name_packages("spacy srsly typer wasabi tqdm")),
+    "cli": Room(6, name_packages("spacy srsly typer wasabi tqdm")),
 }
 
 # The config joins these by registered name. The names of their types may be read under `if TYPE_CHECKING`.

@@ -112,7 +112,7 @@ class Bert(nn.Module):
         RETURNS: one state a piece; those of the padding mean nothing. Shape: (n_texts, longest, width), float32.
         """
         places = torch.arange(ids.shape[1], device=ids.device)  # (longest,)
-        states = self.words(ids) + self.positions(places) + self.segments.weight[0]  # (n_texts, longest, width)
+        states: Tensor = self.words(ids) + self.positions(places) + self.segments.weight[0]  # (n_texts, longest, width)
         states = self.dropout(self.norm(states))
         bias = None
         if int(n_pieces.min()) < ids.shape[1]:

@@ -312,13 +312,13 @@ class EncoderStudent(nn.Module):
         """
         scaled = vectors * vectors.shape[1] ** 0.5
         width = self.size.n_implication**0.5
-        return self.narrow(scaled) @ self.wide(scaled).T / width + HEAD_GAIN * self.offsets[2]
+        logits: Tensor = self.narrow(scaled) @ self.wide(scaled).T / width + HEAD_GAIN * self.offsets[2]
+        return logits
 
     def _forget_if_changed(self) -> None:
-        """Drop what was computed with other weights. Every update moves the last LayerNorm and the offsets."""
-        last_norm = self.bert.layers[-1].norm
-        parts = torch.cat([last_norm.weight, last_norm.bias, self.offsets])  # type: ignore[arg-type, list-item]
-        fingerprint = parts.detach().cpu().numpy().tobytes()
+        """Drop what was computed with other weights. Every update moves those of the last layer and the offsets."""
+        moving = (*self.bert.layers[-1].parameters(recurse=True), self.offsets)
+        fingerprint = b"".join(part.detach().flatten()[:16].cpu().numpy().tobytes() for part in moving)
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
             self._fast_bert = []
@@ -328,7 +328,8 @@ class EncoderStudent(nn.Module):
     def _fast(self) -> Bert:
         """Give the encoder with its linear layers in the precision of the forward pass."""
         if not self._fast_bert:
-            fast = copy.deepcopy(self.bert).eval()
+            shared = {id(table): table for table in (self.bert.words, self.bert.positions, self.bert.segments)}
+            fast = copy.deepcopy(self.bert, shared).eval()
             for module in fast.modules():
                 if isinstance(module, nn.Linear):
                     module.to(self.dtype)

@@ -1,4 +1,4 @@
-"""Encoder students as bytes and as folders: safetensors that carry their sizes and tokenizer, and nothing to execute."""
+"""Encoder students as bytes and as folders: safetensors that carry sizes and tokenizer, and nothing to execute."""
 
 from __future__ import annotations
 
