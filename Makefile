@@ -8,8 +8,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test lint clean
 
 demo: $(STAMP)
-	mkdir -p demo
-	$(PY) -m spacy uniner demo
+	$(PY) -m spacy uniner find assets/demo.jsonl --output demo/entities.html
 
 test: $(STAMP)
 	$(PY) -m pytest

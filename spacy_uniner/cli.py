@@ -12,6 +12,7 @@ import spacy
 import srsly
 import typer
 from spacy import displacy
+from spacy.cli._util import app as spacy_app
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Corpus
@@ -21,6 +22,7 @@ from wasabi import msg, tables
 from .thresholds import search_thresholds
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
+spacy_app.add_typer(app, name="uniner")
 
 COLORS = ("#ffd8a8", "#b2f2bb", "#a5d8ff", "#eebefa", "#ffec99", "#99e9f2", "#ffc9c9", "#d0bfff", "#c0eb75", "#fcc2d7")
 
@@ -87,7 +89,8 @@ def export(
     nlp = spacy.load(pipeline)
     component: Any = nlp.get_pipe(name)
     student = component.model.shims[0]._model.get()
-    meta = {"made": date.today().isoformat(), "performance": nlp.meta["performance"]}
+    scores = {key: value for key, value in nlp.meta["performance"].items() if isinstance(value, float)}
+    meta = {"made": date.today().isoformat(), "performance": scores}
     n_bytes = write_student(student, output, meta)
     msg.good(f"Student written: {output} ({n_bytes / 1e6:.1f} MB)")
 

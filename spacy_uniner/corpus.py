@@ -7,7 +7,6 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from spacy.language import Language
@@ -193,7 +192,7 @@ class Mixed:
     def __call__(self, nlp: Language) -> Iterator[Example]:
         """Yield all gold Examples in a new order, and distilled ones in between."""
         if self._stream is None:
-            self._stream = chain.from_iterable(self.distilled(nlp) for _ in iter(int, 1))
+            self._stream = self._read_distilled(nlp)
         rng = random.Random(f"{self.seed} {self._n_calls}")
         self._n_calls += 1
         gold = list(self.gold(nlp))
@@ -202,3 +201,13 @@ class Mixed:
             while rng.random() < self.share:
                 yield next(self._stream)
             yield example
+
+    def _read_distilled(self, nlp: Language) -> Iterator[Example]:
+        """Read the distilled Examples again and again."""
+        while True:
+            is_empty = True
+            for example in self.distilled(nlp):
+                is_empty = False
+                yield example
+            if is_empty:
+                raise ValueError("The distilled reader gives no Examples. Check its files, or mix with a share of 0.")

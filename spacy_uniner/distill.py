@@ -159,10 +159,11 @@ def ask_held_out(
     """
     rng = random.Random(seed)
     candidates = sorted(unseen)
+    known = frozenset(hierarchy.broad).union(*hierarchy.broad.values())
     questions = []
     for passage in held_out:
         mentioned = [mention.type for mention in passage.mentions if mention.type in unseen]
-        absent = [type_ for type_ in passage.types if type_ in unseen or type_ not in hierarchy.broad]
+        absent = [type_ for type_ in passage.types if type_ in unseen or type_ not in known]
         names = {*mentioned, *absent, *rng.sample(candidates, min(n_negatives, len(candidates)))}
         marked = set(runs_of(passage).values())
         clear = [

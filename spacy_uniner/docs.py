@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
@@ -25,14 +27,19 @@ def register_extensions() -> None:
 def entity_score(span: Span) -> float | None:
     """Look up the score of a span by its place and its label, so that two labels on one span keep their own.
 
-    RETURNS: a probability, or None if no group of the Doc holds that span with a score.
+    RETURNS: a probability, or None if no group of the Doc holds that span with a score. Spans that were appended to a
+        group later have none.
     """
+    place = (span.start, span.end)
     for group in span.doc.spans.values():
-        scores = group.attrs.get("scores")
-        if scores is not None:
-            for other, score in zip(group, scores, strict=True):
-                if (other.start, other.end, other.label) == (span.start, span.end, span.label):
-                    return float(score)
+        scores = group.attrs.get("scores", ())
+        n_scored = min(len(group), len(scores))
+        # The component's own groups are sorted, so that the span is found at once; others are gone through.
+        first = bisect_left(range(n_scored), place, key=lambda i: (group[i].start, group[i].end))
+        for i in chain(range(first, n_scored), range(first)):
+            other = group[i]
+            if (other.start, other.end) == place and other.label == span.label:
+                return float(scores[i])
     return None
 
 
@@ -82,15 +89,14 @@ def example_to_passage(
     asked = set(types)
 
     def to_mentions(spans: Iterable[Span]) -> tuple[list[Mention], int]:
-        mentions, n_misaligned = [], 0
+        mentions: list[Mention] = []
+        n_misaligned = 0
         for span in spans:
-            aligned = span if is_aligned else predicted.char_span(span.start_char, span.end_char)
             if text_of(span.label_) not in asked:
                 continue
-            if aligned is None:
-                n_misaligned += 1
-            else:
-                mentions.append(Mention(aligned.start, aligned.end, text_of(span.label_)))
+            aligned = [span] if is_aligned else example.get_aligned_spans_y2x([span], allow_overlap=True)
+            n_misaligned += not aligned
+            mentions.extend(Mention(a.start, a.end, text_of(span.label_)) for a in aligned)
         return mentions, n_misaligned
 
     mentions, n_misaligned = to_mentions(gold)

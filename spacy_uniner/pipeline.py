@@ -6,7 +6,9 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy
@@ -117,8 +119,8 @@ class UniversalNER(TrainablePipe):
     threshold: the lowest score that is accepted, in [0, 1]; or one for each label (0.5 for the others).
     overlap: "flat": no two mentions share a word; "nested": one may lie within another, with one label a span; "any":
         all. Unless all stay, of two labels on one span of which one implies the other, the specific one stays.
-    ents: "overwrite" replaces the entities that are there; "extend" keeps them and adds those that fit between; "off"
-        leaves them alone.
+    ents: "overwrite" replaces the entities that are there; "extend" keeps them, and what is blocked, and adds those
+        that fit between; "off" leaves them alone.
     spans_key: the span group to write to.
     scorer: scores Examples.
     RAISES: ValueError if a setting is out of its range, a label is blank or given twice, or a threshold is for an
@@ -156,6 +158,8 @@ class UniversalNER(TrainablePipe):
         }
         self._rehearsal_model: Model[list[Passage], StudentOutput] | None = None
         self.n_misaligned = 0
+        self.n_not_asked = 0
+        self.n_cut = 0
         register_extensions()
 
     # Labels
@@ -187,10 +191,12 @@ class UniversalNER(TrainablePipe):
 
     # Prediction
 
-    def __call__(self, doc: Doc, *, labels: Labels | None = None) -> Doc:
+    def __call__(self, doc: Doc, *, labels: Labels | None = None, batch_size: int = 1) -> Doc:
         """Find entities in a Doc.
 
         labels: find these instead of the component's own.
+        batch_size: passed over; `nlp.pipe` writes it into the `component_cfg` that it is given, with which `nlp` may
+            be called next.
         """
         return next(iter(self._annotate([doc], labels)), doc)
 
@@ -236,12 +242,25 @@ class UniversalNER(TrainablePipe):
         passages = [doc_to_passage(doc, tuple(of_doc.values())) for doc, of_doc in zip(docs, texts, strict=True)]
         self.model.attrs["floor"] = float(floor) - 1e-6
         output = self.model.predict(passages)
+        self._report_cut(output.n_cut)
         for mentions, of_doc in zip(output.mentions, texts, strict=True):
-            label_of = {text: label for label, text in of_doc.items()}
-            yield Candidates(
-                tuple(replace(mention, type=label_of[mention.type]) for mention in mentions),
-                frozenset((label_of[a], label_of[b]) for a, b in output.implied if a in label_of and b in label_of),
+            label_of = {text: label for label, text in of_doc.items() if text != label}
+            if label_of:
+                renamed = tuple(replace(mention, type=label_of.get(mention.type, mention.type)) for mention in mentions)
+                implied = frozenset((label_of.get(a, a), label_of.get(b, b)) for a, b in output.implied)
+                yield Candidates(renamed, implied)
+            else:
+                yield Candidates(mentions, output.implied)
+
+    def _report_cut(self, n_cut: int) -> None:
+        if n_cut and not self.n_cut:
+            logger.warning(
+                "'%s': %d words or type descriptions are so long that only their beginning is read. "
+                "How many there were in all is in `n_cut`.",
+                self.name,
+                n_cut,
             )
+        self.n_cut += n_cut
 
     def choose(self, candidates: Candidates, threshold: Thresholds) -> tuple[Mention, ...]:
         """Choose the candidates that reach their label's threshold, and resolve their overlaps."""
@@ -267,14 +286,30 @@ class UniversalNER(TrainablePipe):
             values = numpy.array([mention.score for mention in mentions], dtype="float32")
             doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={"scores": values})
             if self.cfg["ents"] != "off":
-                kept = list(doc.ents) if self.cfg["ents"] == "extend" else []
-                taken = {i for ent in kept for i in range(ent.start, ent.end)}
+                kept, blocked = (list(doc.ents), _find_blocked(doc)) if self.cfg["ents"] == "extend" else ([], [])
+                taken = {i for span in (*kept, *blocked) for i in range(span.start, span.end)}
+                fitting = [mention for mention in mentions if taken.isdisjoint(range(mention.start, mention.end))]
                 flat = [
                     Span(doc, mention.start, mention.end, label=mention.type)
-                    for mention in resolve_overlaps(mentions, "flat")
-                    if taken.isdisjoint(range(mention.start, mention.end))
+                    for mention in resolve_overlaps(fitting, "flat")
                 ]
-                doc.set_ents([*kept, *flat], default="outside")
+                doc.set_ents([*kept, *flat], blocked=blocked, default="outside")
+
+    # Saving: as every TrainablePipe; what goes wrong while loading is said with the folder
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> UniversalNER:
+        """Load the component from a folder that `to_disk` wrote.
+
+        RAISES: ValueError if a file there is cut, or the weights are of another architecture.
+        """
+        try:
+            super().from_disk(path, exclude=exclude)
+        except ValueError as err:
+            raise ValueError(
+                f"'{self.name}' cannot be loaded from {path}: {err}. A file is cut, or the weights are of another "
+                "architecture than the config says; copy the pipeline again, or check its config."
+            ) from err
+        return self
 
     # Training
 
@@ -318,9 +353,10 @@ class UniversalNER(TrainablePipe):
     ) -> dict[str, float]:
         """Learn from gold Examples: their spans under `spans_key`, or their entities where that group is missing.
 
-        Asked are the component's labels, or what a reference brings in `doc._.entity_types`. Gold spans whose bounds
+        Asked are the component's labels, or what a reference brings in `doc._.entity_types`. An Example with neither
+        the group nor any entity annotation says nothing of its entities and is passed over. Gold spans whose bounds
         fall inside a word of the predicted Doc cannot be learned: `n_misaligned` counts them, and the first is
-        reported.
+        reported. So does `n_not_asked` with those of labels that are not asked.
 
         drop: dropout of the student's pretrained layers.
         losses: the loss of all Examples, in nats, is added under the component's name.
@@ -329,10 +365,14 @@ class UniversalNER(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "UniversalNER.update")
-        passages = [passage for passage in map(self._to_passage, examples) if passage.words and passage.types]
+        passages = [self._to_passage(example) for example in examples if self._is_annotated(example.reference)]
+        passages = [passage for passage in passages if passage.words and passage.types]
         if passages:
             losses[self.name] += self._learn(passages, drop, sgd)
         return losses
+
+    def _is_annotated(self, reference: Doc) -> bool:
+        return self.cfg["spans_key"] in reference.spans or reference.has_annotation("ENT_IOB")
 
     def _to_passage(self, example: Example) -> Passage:
         texts = self._texts_of(example.reference, self.cfg["labels"])
@@ -347,9 +387,25 @@ class UniversalNER(TrainablePipe):
                 example.reference.text,
             )
         self.n_misaligned += n_misaligned
+        if example.reference._.entity_types is None:
+            self._report_not_asked(example)
         return passage
 
-    def _learn(self, passages: list[Passage], drop: float, sgd: Optimizer | None) -> float:
+    def _report_not_asked(self, example: Example) -> None:
+        not_asked = [
+            span.label_ for span in self._gold_spans(example.reference) if span.label_ not in self.cfg["labels"]
+        ]
+        if not_asked and not self.n_not_asked:
+            logger.warning(
+                "'%s': gold spans have labels that are not the component's and are not learned; the first is '%s'. "
+                "Their number is in `n_not_asked`. Give all labels in [initialize.components.%s].",
+                self.name,
+                not_asked[0],
+                self.name,
+            )
+        self.n_not_asked += len(not_asked)
+
+    def _learn(self, passages: list[Passage], drop: float, sgd: Callable[..., Any] | None) -> float:
         set_dropout_rate(self.model, drop)
         output, backprop = self.model.begin_update(passages)
         loss, gradient = self.get_loss(passages, output)
@@ -390,8 +446,20 @@ class UniversalNER(TrainablePipe):
             self._rehearsal_model.attrs["floor"] = DEFAULT_THRESHOLD
             said = self._rehearsal_model.predict(asked).mentions
             passages = [replace(passage, mentions=of_one) for passage, of_one in zip(asked, said, strict=True)]
-            losses[self.name] += self._learn(passages, 0.0, sgd)
+            losses[self.name] += self._learn(passages, 0.0, sgd and partial(_with_own_gradient, sgd))
         return losses
+
+
+def _find_blocked(doc: Doc) -> list[Span]:
+    """Give the words that `doc.set_ents(…, blocked=…)` keeps free of entities."""
+    return [doc[token.i : token.i + 1] for token in doc if token.ent_iob_ == "B" and not token.ent_type]
+
+
+def _with_own_gradient(sgd: Optimizer, key: tuple[int, str], weights: Any, gradient: Any) -> Any:
+    """Give the optimizer a copy of the gradient: that of `nlp.rehearse` only takes note of it and moves the weights
+    later, when the student's own is zero again.
+    """
+    return sgd(key, weights, gradient.copy())
 
 
 def check_labels(labels: Labels, where: str) -> dict[str, str]:

@@ -17,11 +17,13 @@ class StudentOutput:
         several types of one run of words included, sorted by start, end and type.
     implied: when it predicts, pairs (narrow, wide) of types that met on one run of words, where being of the
         narrow type implies being of the wide one.
+    n_cut: how many words or type texts of this batch were so long that only their beginning was read.
     losses: when it trains, the loss of each passage. Shape: (n_passages,), float32; None when it predicts.
     """
 
     mentions: list[tuple[Mention, ...]] = field(default_factory=list)
     implied: frozenset[tuple[str, str]] = frozenset()
+    n_cut: int = 0
     losses: Any = None
 
 

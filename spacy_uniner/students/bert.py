@@ -186,6 +186,7 @@ class Pieces:
 
     def __init__(self, json_text: str) -> None:
         self.json_text = json_text
+        check_tokenizer(json_text)
         self._tokenizer = Tokenizer.from_str(json_text)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -215,3 +216,17 @@ class Pieces:
                 known = {}
             self._known = known | {word: ids for word, ids in new.items() if len(word) <= MAX_REMEMBERED_CHARACTERS}
         return [ids or () for ids in pieces]
+
+
+def check_tokenizer(json_text: str) -> None:
+    """Look whether a text is that of a tokenizer, since of others `Tokenizer.from_str` says so in a bare Exception.
+
+    RAISES: ValueError if it is not JSON, or states no model.
+    """
+    try:
+        json.loads(json_text)["model"]["vocab"]
+    except (ValueError, KeyError, TypeError) as err:
+        raise ValueError(
+            f"The tokenizer is not the JSON of a tokenizer with a vocabulary ({type(err).__name__}: {err}). "
+            "Is tokenizer.json cut? Copy it again."
+        ) from err

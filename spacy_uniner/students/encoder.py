@@ -122,7 +122,7 @@ class EncoderStudent(nn.Module):
         for embedding in (self.span_words, self.span_shapes):
             nn.init.normal_(embedding.weight, std=0.02)
         self.n_types_encoded = 0
-        self.n_cut_words = 0
+        self.n_cut = 0
         self._fingerprint = b""
         self._fast_bert: list[Bert] = []  # in a list, so that it is no part of the module and its weights
         self._type_vectors: dict[str, Tensor] = {}
@@ -163,6 +163,7 @@ class EncoderStudent(nn.Module):
     def predict(self, passages: Sequence[Passage], floor: float) -> StudentOutput:
         """Find the mentions of each passage's types that score above `floor`, but never below `LOWEST_FLOOR`."""
         self._forget_if_changed()
+        n_cut_before = self.n_cut
         found: list[list[Mention]] = [[] for _ in passages]
         asked = [frozenset(passage.types) for passage in passages]
         rows = [row for row in self._cut(passages) if asked[row.n_passage]]
@@ -174,7 +175,8 @@ class EncoderStudent(nn.Module):
                 if mention.type in asked[n_passage]:
                     found[n_passage].append(mention)
         mentions = [tuple(sorted(of_one, key=lambda m: (m.start, m.end, m.type))) for of_one in found]
-        return StudentOutput(mentions=mentions, implied=self._implied(mentions))
+        implied = self._implied(mentions)
+        return StudentOutput(mentions=mentions, implied=implied, n_cut=self.n_cut - n_cut_before)
 
     def _decode(
         self, words: Words, states: Tensor, types: tuple[str, ...], floor: float
@@ -220,7 +222,7 @@ class EncoderStudent(nn.Module):
 
     def _cut(self, passages: Sequence[Passage]) -> list[Row]:
         rows, n_cut_words = cut_rows(passages, self.pieces, self.size.max_window_pieces, self.size.window_overlap_words)
-        self.n_cut_words += n_cut_words
+        self.n_cut += n_cut_words
         return rows
 
     def _encode_words(self, rows: Sequence[Row], bert: Bert) -> Tensor:
@@ -253,7 +255,7 @@ class EncoderStudent(nn.Module):
         """
         self.n_types_encoded += len(types)
         ids = self.pieces.cut(types)
-        self.n_cut_words += sum(len(of_one) > MAX_PIECES_PER_TYPE for of_one in ids)
+        self.n_cut += sum(len(of_one) > MAX_PIECES_PER_TYPE for of_one in ids)
         ids = [of_one[:MAX_PIECES_PER_TYPE] for of_one in ids]
         order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
         pooled = torch.empty(len(ids), self.size.bert.hidden_size, device=self.offsets.device)

@@ -35,12 +35,17 @@ class Targets:
     def _by_width(
         self, passages: Sequence[Passage], mentions: Iterable[Sequence[Mention]]
     ) -> dict[int, list[tuple[int, int]]]:
-        """Give the places of mentions, as number of the word and number of the type, by their width in words - 1."""
+        """Give the places of mentions, as number of the word and number of the type, by their width in words - 1.
+
+        Those that go beyond their row, as long ones of words with many pieces may, are left out: no span is theirs.
+        """
+        n_left = self.words.n_left.tolist()
         places: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for n_passage, of_one in enumerate(mentions):
             for mention in of_one:
                 n_word = self.n_word[n_passage, mention.start]
-                places[mention.end - mention.start - 1].append((n_word, self.n_type[mention.type]))
+                if mention.end - mention.start <= n_left[n_word]:
+                    places[mention.end - mention.start - 1].append((n_word, self.n_type[mention.type]))
         return places
 
     def of_width(self, k: int) -> tuple[Tensor, Tensor]:
