@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
+from spacy.util import dot_to_object
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def SaveCheckpoint(path: str | Path, every_n_steps: int) -> Callable[[Language, 
         if args["step"] and n_steps % every_n_steps == 0:
             folder = path / f"step-{n_steps}"
             shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
             nlp.to_disk(folder)
             state = path / (STATE + ".part")
             state.write_text(json.dumps({"n_steps": n_steps, "pipeline": folder.name}), encoding="utf8")
@@ -57,8 +59,8 @@ def ContinueFromCheckpoint(path: str | Path) -> Callable[[Language], Language]:
     start from the beginning.
 
     path: the folder of the checkpoint.
+    RAISES: ValueError, when training starts, if the checkpoint's pipeline is gone.
     """
-
     path = Path(path)
 
     def restore(nlp: Language) -> Language:
@@ -66,21 +68,40 @@ def ContinueFromCheckpoint(path: str | Path) -> Callable[[Language], Language]:
             return nlp
         state = json.loads((path / STATE).read_text(encoding="utf8"))
         n_steps, folder = state["n_steps"], path / state["pipeline"]
+        if not folder.is_dir():
+            raise ValueError(f"{path / STATE} points to {folder}, which is not there. Remove {path} to start anew.")
         for name, component in nlp.pipeline:
             if (folder / name).is_dir() and hasattr(component, "from_disk"):
                 component.from_disk(folder / name, exclude=["vocab"])
-        planned, training = nlp.config.interpolate()["training"], nlp.config["training"]
-        training["max_steps"] = max(1, planned["max_steps"] - n_steps)
+        config = nlp.config.interpolate()
+        planned, training = config["training"], nlp.config["training"]
+        training["max_steps"] = max(1, planned["max_steps"] - n_steps) if planned["max_steps"] else 0
         training["optimizer"]["learn_rate"] = {
             "@schedules": "spacy_uniner.continued.v1",
             "schedule": planned["optimizer"]["learn_rate"],
             "n_steps_before": n_steps,
         }
         training["seed"] = (planned["seed"] or 0) + n_steps
-        logger.info("Going on from %s after %d steps; %d remain.", path, n_steps, training["max_steps"])
+        corpus = planned["train_corpus"]
+        move_seeds(dot_to_object(nlp.config, corpus), dot_to_object(config, corpus), n_steps)
+        logger.warning(
+            "Going on from %s after %d steps; %d remain. Remove that folder to start anew.",
+            path,
+            n_steps,
+            training["max_steps"],
+        )
         return nlp
 
     return restore
+
+
+def move_seeds(reader: dict[str, Any], planned: dict[str, Any], n_steps: int) -> None:
+    """Give a reader, and the readers inside of it, another seed: what the config plans, moved by so many steps."""
+    for key, value in planned.items():
+        if key == "seed":
+            reader[key] = (value or 0) + n_steps
+        elif isinstance(value, dict) and isinstance(reader.get(key), dict):
+            move_seeds(reader[key], value, n_steps)
 
 
 def n_steps_before(nlp: Language) -> int:

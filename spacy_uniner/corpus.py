@@ -57,7 +57,7 @@ def read_marked(path: Path, nlp: Language) -> list[Passage]:
                     "mentions (start, end, type, broad) and absent."
                 ) from err
     if n_misaligned:
-        logger.info(
+        logger.warning(
             "%s: %d of %d mentions do not align with the tokenizer and were left out.", path, n_misaligned, n_mentions
         )
     return passages

@@ -247,7 +247,9 @@ class UniversalNER(TrainablePipe):
             label_of = {text: label for label, text in of_doc.items() if text != label}
             if label_of:
                 renamed = tuple(replace(mention, type=label_of.get(mention.type, mention.type)) for mention in mentions)
-                implied = frozenset((label_of.get(a, a), label_of.get(b, b)) for a, b in output.implied)
+                asked = set(of_doc.values())  # what else is implied is of the other Docs, whose labels mean other things
+                pairs = (pair for pair in output.implied if asked.issuperset(pair))
+                implied = frozenset((label_of.get(a, a), label_of.get(b, b)) for a, b in pairs)
                 yield Candidates(renamed, implied)
             else:
                 yield Candidates(mentions, output.implied)
@@ -306,8 +308,8 @@ class UniversalNER(TrainablePipe):
             super().from_disk(path, exclude=exclude)
         except ValueError as err:
             raise ValueError(
-                f"'{self.name}' cannot be loaded from {path}: {err}. A file is cut, or the weights are of another "
-                "architecture than the config says; copy the pipeline again, or check its config."
+                f"'{self.name}' cannot be loaded from {path}: {str(err).rstrip('.')}. A file is cut, or the weights "
+                "are of another architecture than the config says; copy the pipeline again, or check its config."
             ) from err
         return self
 

@@ -80,7 +80,7 @@ def test_linear_layers_work_in_the_precision_of_their_weights():
 
 
 def test_sizes_are_read_by_their_hugging_face_names():
-    assert SIZE == BertSize(30, 12, 2, 3, 20, 16, 2, 1e-7, 0.0)
+    assert BertSize(30, 12, 2, 3, 20, 16, 2, 1e-7, 0.0) == SIZE
 
 
 @pytest.mark.parametrize(

@@ -357,6 +357,7 @@ class EncoderStudent(nn.Module):
 def choose_dtype(precision: Precision) -> torch.dtype:
     """Choose the number format of the encoder's forward pass."""
     if precision == "auto":
-        is_fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if is_fast else torch.float32
+        # Not public in torch, and not in every version of it; where it is missing, float32 is always right.
+        multiplies_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
     return torch.float32 if precision == "float32" else torch.bfloat16

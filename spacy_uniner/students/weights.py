@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def read_bert(folder: Path, precision: Precision) -> EncoderStudent:
     return student
 
 
-def write_student(student: EncoderStudent, folder: Path, meta: dict[str, object]) -> int:
+def write_student(student: EncoderStudent, folder: Path, meta: Mapping[str, object]) -> int:
     """Write a student in half precision, with its checksum in meta.json.
 
     meta: what else meta.json is to say.
