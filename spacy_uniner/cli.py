@@ -89,7 +89,7 @@ def export(
     nlp = spacy.load(pipeline)
     component: Any = nlp.get_pipe(name)
     student = component.model.shims[0]._model.get()
-    scores = {key: value for key, value in nlp.meta["performance"].items() if isinstance(value, float)}
+    scores = {key: value for key, value in nlp.meta.get("performance", {}).items() if isinstance(value, float)}
     meta = {"made": date.today().isoformat(), "performance": scores}
     n_bytes = write_student(student, output, meta)
     msg.good(f"Student written: {output} ({n_bytes / 1e6:.1f} MB)")

@@ -34,11 +34,12 @@ Ents = Literal["overwrite", "extend", "off"]
 Labels = Sequence[str] | Mapping[str, str]
 Thresholds = float | dict[str, float]
 
-DEFAULT_THRESHOLD = 0.5
-DEFAULT_CONFIG = """
+# Best on held-out distilled passages and types, benchmarks/held_out.py; scores are probabilities, so this is low.
+DEFAULT_THRESHOLD = 0.15
+DEFAULT_CONFIG = f"""
 [universal_ner]
 labels = []
-threshold = 0.5
+threshold = {DEFAULT_THRESHOLD}
 overlap = "flat"
 ents = "overwrite"
 spans_key = "universal_ner"
@@ -116,7 +117,7 @@ class UniversalNER(TrainablePipe):
     model: a student, such as `spacy_uniner.Encoder.v1`.
     name: name of the component.
     labels: the types to find; a mapping gives each a description, which the student reads in place of the label.
-    threshold: the lowest score that is accepted, in [0, 1]; or one for each label (0.5 for the others).
+    threshold: the lowest score that is accepted, in [0, 1]; or one for each label (the default for the others).
     overlap: "flat": no two mentions share a word; "nested": one may lie within another, with one label a span; "any":
         all. Unless all stay, of two labels on one span of which one implies the other, the specific one stays.
     ents: "overwrite" replaces the entities that are there; "extend" keeps them, and what is blocked, and adds those
@@ -247,7 +248,7 @@ class UniversalNER(TrainablePipe):
             label_of = {text: label for label, text in of_doc.items() if text != label}
             if label_of:
                 renamed = tuple(replace(mention, type=label_of.get(mention.type, mention.type)) for mention in mentions)
-                asked = set(of_doc.values())  # what else is implied is of the other Docs, whose labels mean other things
+                asked = set(of_doc.values())  # the other Docs' types may be this one's labels, and mean other things
                 pairs = (pair for pair in output.implied if asked.issuperset(pair))
                 implied = frozenset((label_of.get(a, a), label_of.get(b, b)) for a, b in pairs)
                 yield Candidates(renamed, implied)

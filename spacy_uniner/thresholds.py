@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spacy.training import Example
 
 from .passages import Mention
-from .pipeline import Candidates, UniversalNER
+from .pipeline import DEFAULT_THRESHOLD, Candidates, UniversalNER
 
 Span = tuple[int, int, str]
 
@@ -65,7 +65,9 @@ def search_thresholds(
     found = list(component.find_candidates((example.predicted for example in examples), LOWEST))
     gold = [_gold(example) for example in examples]
     own = component.cfg["threshold"]
-    thresholds = {label: own.get(label, 0.5) if isinstance(own, dict) else own for label in component.labels}
+    thresholds = {
+        label: own.get(label, DEFAULT_THRESHOLD) if isinstance(own, dict) else own for label in component.labels
+    }
     tried = [LOWEST + i * step for i in range(int((1.0 - LOWEST) / step))]
     to_move = [label for label in component.labels if any(label == span[2] for spans in gold for span in spans)]
     for label in progress(to_move * n_rounds):

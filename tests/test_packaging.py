@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from spacy.cli._util import app
 from spacy.language import Language
 from typer.testing import CliRunner
 
-ENTRY_POINTS = [point for point in importlib.metadata.distribution("spacy-uniner").entry_points]
+ENTRY_POINTS = list(importlib.metadata.distribution("spacy-uniner").entry_points)
 
 # A config for every registered name; that nothing is read before it is needed, missing files show.
 BUILT = {
@@ -27,7 +26,7 @@ BUILT = {
     "spacy_uniner.Distilled.v1": {"passages": "nowhere.jsonl", "names": "nowhere.tsv"},
     "spacy_uniner.HeldOut.v1": {"passages": "nowhere.jsonl", "names": "nowhere.tsv"},
     "spacy_uniner.Mixed.v1": {
-        "gold": {"@readers": "spacy.Corpus.v1", "path": None},
+        "gold": {"@readers": "spacy.JsonlCorpus.v1", "path": None},
         "distilled": {
             "@readers": "spacy_uniner.Distilled.v1",
             "passages": "nowhere.jsonl",
@@ -57,7 +56,7 @@ def test_entry_point_leads_to_something(point):
 
 
 def test_every_registered_name_is_built_by_a_test():
-    names = {point.name for point in ENTRY_POINTS if "@" not in point.name and point.name.startswith("spacy_uniner.")}
+    names = {point.name for point in ENTRY_POINTS if point.name.startswith("spacy_uniner.")}
     assert names == set(BUILT), "Give each name a config in BUILT."
 
 
@@ -74,12 +73,10 @@ def test_factory_is_found_without_an_import():
 
 
 def test_command_stands_beside_those_of_spacy():
+    registry.cli.get_all()  # as `python -m spacy` does first
     result = CliRunner().invoke(app, ["uniner", "--help"])
-    point = next(point for point in ENTRY_POINTS if point.group == "spacy_cli")
-    if result.exit_code:  # only `python -m spacy` loads the commands of others
-        result = CliRunner().invoke(point.load(), ["--help"])
     assert result.exit_code == 0, result.output
-    assert "thresholds" in result.output
+    assert {"find", "thresholds", "export"} <= set(result.output.split())
 
 
 # A wheel

@@ -71,7 +71,7 @@ def make_fake() -> Model[list[Passage], StudentOutput]:
 def make_nlp(**settings: Any) -> Language:
     """Make a pipeline with a component that knows a few phrases."""
     nlp = spacy.blank("en")
-    nlp.add_pipe("universal_ner", config={"model": {"@architectures": "tests.Fake.v1"}, **settings})
+    nlp.add_pipe("universal_ner", config={"model": {"@architectures": "tests.Fake.v1"}, "threshold": 0.5, **settings})
     return nlp
 
 
@@ -220,10 +220,10 @@ def test_types_of_a_doc_are_found_in_texts_too():
         (0.9, ["Paris"]),
         (0.91, []),
         (1, []),
-        ({"food": 0.4}, ["Bean", "Paris", "York"]),  # for the others, 0.5
-        ({"city": 0.51}, ["Paris"]),
+        ({"food": 0.4}, ["Bean", "Paris", "York"]),  # for the others, the default, 0.15
+        ({"city": 0.51}, ["Bean", "Paris"]),
         ({"food": 0.1, "city": 0.95}, ["Bean"]),
-        ({}, ["Paris", "York"]),
+        ({}, ["Bean", "Paris", "York"]),
     ],
 )
 def test_threshold_is_for_all_labels_or_for_each(threshold, found):
@@ -724,7 +724,7 @@ def test_component_can_be_made_without_a_config():
     component = UniversalNER(spacy.blank("en").vocab, make_fake(), labels=("city",))
     doc = component(Doc(component.vocab, words=["Paris"]))
     assert ents_of(doc) == [("Paris", "city")]
-    assert component.cfg["threshold"] == 0.5
+    assert component.cfg["threshold"] == 0.15
 
 
 def test_labels_are_checked_by_themselves():
