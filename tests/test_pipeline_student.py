@@ -82,7 +82,7 @@ def ents_of(doc: Doc) -> list[tuple[str, str]]:
     return [(ent.text, ent.label_) for ent in doc.ents]
 
 
-def run_script(script: str, *arguments: str, timeout_seconds: float = 60.0, **environment: str) -> str:
+def run_script(script: str, *arguments: str, timeout_seconds: float = 300.0, **environment: str) -> str:
     """Run a script in an interpreter of its own, and end it with its workers if it takes too long.
 
     RETURNS: what it printed.

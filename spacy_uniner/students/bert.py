@@ -209,8 +209,8 @@ class Pieces:
         pieces = [known.get(word) for word in words]
         unknown = sorted({word for word, ids in zip(words, pieces, strict=True) if ids is None})
         if unknown:
-            encodings = self._tokenizer.encode_batch(unknown, add_special_tokens=False)
-            new = {word: tuple(encoding.ids) for word, encoding in zip(unknown, encodings, strict=True)}
+            # One by one: encode_batch starts threads, of which tokenizers warns in every process forked later.
+            new = {word: tuple(self._tokenizer.encode(word, add_special_tokens=False).ids) for word in unknown}
             pieces = [new[word] if ids is None else ids for word, ids in zip(words, pieces, strict=True)]
             if len(known) + len(new) > MAX_REMEMBERED_WORDS:
                 known = {}
