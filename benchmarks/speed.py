@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,16 @@ def main() -> None:
     passages = [Passage(tuple(token.text for token in nlp.make_doc(text))) for text in texts]
     batches = []
     for rows in pack(student._cut(passages), PREDICTION_PIECES):
-        longest = max(row.n_pieces for row in rows)
-        ids = torch.zeros(len(rows), longest, dtype=torch.int64)
-        for n, row in enumerate(rows):
-            pieces = [student.pieces.first, *(piece for word in row.pieces for piece in word), student.pieces.last]
-            ids[n, : len(pieces)] = torch.tensor(pieces)
-        batches.append((ids, torch.tensor([row.n_pieces for row in rows])))
+        ids = [
+            piece
+            for row in rows
+            for piece in (student.pieces.first, *chain.from_iterable(row.pieces), student.pieces.last)
+        ]
+        batches.append((torch.tensor(ids), torch.tensor([row.n_pieces for row in rows])))
     jobs: dict[str, Any] = {
         "encoder alone, float32": lambda: forward(student, batches, student.bert.eval()),
         f"encoder alone, {str(student.dtype).removeprefix('torch.')}": lambda: forward(
-            student, batches, student._fast()
+            student, batches, student._fast().bert
         ),
     }
     for n_types in args.n_types:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from .passages import Passage
 from .students import StudentOutput
-from .students.encoder import EncoderStudent, Precision
+from .students.encoder import EncoderStudent
+from .students.sizes import Precision
 from .students.weights import read_student, student_from_bytes, student_to_bytes
 
 StudentModel = Model[list[Passage], StudentOutput]

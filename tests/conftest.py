@@ -21,7 +21,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from spacy_uniner.distill import split_held_out
 from spacy_uniner.passages import Mention, Passage
 from spacy_uniner.students.bert import BertSize, Pieces
-from spacy_uniner.students.encoder import EncoderSize, EncoderStudent
+from spacy_uniner.students.encoder import EncoderStudent
+from spacy_uniner.students.sizes import EncoderSize
 from spacy_uniner.students.weights import write_student
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")

@@ -45,6 +45,8 @@ ROOMS = {
     "docs": Room(2, name_packages("spacy")),
     "students": Room(2, TENSORS),
     "students.bert": Room(2, TENSORS, step=1),
+    "students.heads": Room(2, TENSORS, step=2),
+    "students.sizes": Room(2, TENSORS, step=2),
     "students.rows": Room(2, TENSORS, step=2),
     "students.losses": Room(2, TENSORS, step=3),
     "students.encoder": Room(2, TENSORS, step=4),
@@ -54,7 +56,10 @@ ROOMS = {
     "architectures": Room(3, name_packages("torch thinc numpy")),
     "corpus": Room(3, name_packages("spacy srsly")),
     "teacher": Room(3, name_packages("spacy spacy_llm httpx srsly")),
-    "pipeline": Room(4, name_packages("spacy thinc numpy srsly")),
+    "pipeline": Room(4, name_packages("spacy thinc"), step=3),
+    "pipeline.settings": Room(4, step=1),
+    "pipeline.scorer": Room(4, name_packages("spacy"), step=1),
+    "pipeline.component": Room(4, name_packages("spacy thinc numpy"), step=2),
     "benchmark": Room(4, name_packages("spacy numpy srsly tqdm matplotlib")),
     "scale": Room(4, name_packages("spacy srsly tqdm ray")),
     "thresholds": Room(5, name_packages("spacy")),
@@ -164,7 +169,7 @@ def judge(an_import: Import, module: str) -> str:
         return "nothing imports cli."
     if target not in ROOMS:
         return f"imports '{target}', which has no room."
-    if target.split(".")[0] in APART.get(module, ()) and not an_import.for_types:
+    if target.split(".")[0] in APART.get(module.split(".")[0], ()) and not an_import.for_types:
         return f"may import {target} under `if TYPE_CHECKING` only."
     if target.split(".")[0] == module.split(".")[0]:
         is_down = ROOMS[target].step < room.step
@@ -197,7 +202,10 @@ def test_only_architectures_may_import_torch_and_thinc():
         ("cli", "from . import passages, __version__"),
         ("students", "from ..passages import Passage"),
         ("students.encoder", "import torch.nn.functional as F\nfrom . import StudentOutput\nfrom .bert import Bert"),
-        ("pipeline", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .students import StudentOutput"),
+        (
+            "pipeline.component",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..students import StudentOutput",
+        ),
         ("architectures", "import torch\nfrom thinc.api import Model\nfrom .students import encoder"),
     ],
 )
@@ -222,10 +230,18 @@ def test_checker_lets_a_good_import_pass(module, source):
         ("students.encoder", "from thinc.api import Model", "not thinc"),
         ("docs", "from .students import StudentOutput", "students does not lie below"),
         ("corpus", "from torch import Tensor", "not torch"),
-        ("pipeline", "from .students import StudentOutput", "students under `if TYPE_CHECKING` only"),
-        ("pipeline", "def load():\n    from .architectures import Encoder", "architectures under `if TYPE_CHECKING`"),
-        ("pipeline", "if TYPE_CHECKING:\n    pass\nelse:\n    from .students import bert", "students.bert under `if"),
-        ("pipeline", "from .cli import app", "nothing imports cli"),
+        ("pipeline.component", "from ..students import StudentOutput", "students under `if TYPE_CHECKING` only"),
+        (
+            "pipeline.component",
+            "def load():\n    from ..architectures import Encoder",
+            "architectures under `if TYPE_CHECKING`",
+        ),
+        (
+            "pipeline.component",
+            "if TYPE_CHECKING:\n    pass\nelse:\n    from ..students import bert",
+            "students.bert under `if",
+        ),
+        ("pipeline.component", "from ..cli import app", "nothing imports cli"),
         ("__init__", "from .passages import Passage", "passages does not lie below"),
         ("__init__", "import spacy", "standard library only, not spacy"),
         ("helpers", "import json", "'helpers' has no room. Add it"),

@@ -48,13 +48,10 @@ def test_targets_equal_those_of_a_slow_loop(passages, k, max_window_pieces, rand
     rows, _ = lay_out(passages, max_window_pieces)
     random.shuffle(rows)  # as packing does
     words = Words.of(rows, torch.device("cpu"))
-    if k >= len(words.place):
-        return
-    is_span = words.is_span(k).tolist()
-    truth, is_known = Targets(words, passages, TYPES).of_width(k)
+    is_span = words.are_spans(4)[k].tolist()
+    truth, is_known = Targets(words, passages, TYPES, 4).of_width(k)
+    assert truth.shape == is_known.shape == (len(words.place), len(TYPES))
     for n, (n_passage, start) in enumerate(zip(words.n_passage.tolist(), words.place.tolist())):
-        if n + k >= len(words.place):
-            break
         passage = passages[n_passage]
         for n_type, type_ in enumerate(TYPES):
             run = (start, start + k + 1, type_)
@@ -67,9 +64,7 @@ def test_targets_equal_those_of_a_slow_loop(passages, k, max_window_pieces, rand
 
 def test_targets_have_one_row_a_span_and_one_column_a_type():
     passages = [Passage(("Alan", "met", "Sally"), ("person",), (Mention(2, 3, "person"),))]
-    targets = Targets(lay_out(passages)[1], passages, TYPES)
-    assert [tuple(targets.of_width(k)[0].shape) for k in range(3)] == [(3, 3), (2, 3), (1, 3)]
-    truth, is_known = targets.of_width(0)
+    truth, is_known = Targets(lay_out(passages)[1], passages, TYPES, 3).of_width(0)
     assert truth.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
     assert is_known.tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 1]]
 
@@ -81,7 +76,7 @@ def test_mention_longer_than_its_window_is_passed_over():
     rows, _ = lay_out(passages, max_window_pieces=8, overlap_words=4)
     assert [row.window.end - row.window.start for row in rows] == [2, 2, 2, 2]
     laid_out = Words.of(rows[::-1], torch.device("cpu"))
-    targets = Targets(laid_out, passages, ("moon",))
+    targets = Targets(laid_out, passages, ("moon",), 5)
     assert [float(targets.of_width(k)[0].sum()) for k in range(5)] == [0.0] * 5
 
 

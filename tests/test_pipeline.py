@@ -17,7 +17,8 @@ from spacy.training import Example
 from thinc.api import Model
 
 from spacy_uniner.passages import Mention, Passage
-from spacy_uniner.pipeline import UniversalNER, check_labels, check_threshold
+from spacy_uniner.pipeline import UniversalNER
+from spacy_uniner.pipeline.settings import check_labels, check_threshold
 from spacy_uniner.students import StudentOutput
 
 # What the student knows: a phrase's types as people say them, or by description, each with its score.

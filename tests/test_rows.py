@@ -134,7 +134,7 @@ def test_words_are_laid_out_row_by_row():
 
 def test_spans_of_one_word_are_the_core_words_with_pieces():
     words = Words.of([LEFT, RIGHT, OTHER], CPU)
-    assert words.is_span(0).tolist() == [True, True, False, False, False, True, True, True, True]
+    assert words.are_spans(1).tolist() == [[True, True, False, False, False, True, True, True, True]]
 
 
 @st.composite
@@ -151,15 +151,13 @@ def row_lists(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-@given(row_lists(), st.integers(0, 3))
-def test_spans_equal_those_of_a_slow_loop(rows, k):
-    words = Words.of(rows, CPU)
-    expected = []
+@given(row_lists(), st.integers(1, 4))
+def test_spans_equal_those_of_a_slow_loop(rows, n_widths):
+    expected: list[list[bool]] = [[] for _ in range(n_widths)]
     for row in rows:
         for n, start in enumerate(range(row.window.start, row.window.end)):
-            is_inside = n + k < len(row.pieces)
             is_core = row.window.core_start <= start < row.window.core_end
-            expected.append(is_inside and is_core and bool(row.pieces[n]) and bool(row.pieces[n + k]))
-    n_spans = max(0, len(expected) - k)
-    assert words.is_span(k).tolist() == expected[:n_spans]
-    assert not any(expected[n_spans:])  # what `is_span` leaves out would cross the end
+            for k in range(n_widths):
+                is_inside = n + k < len(row.pieces)
+                expected[k].append(is_inside and is_core and bool(row.pieces[n]) and bool(row.pieces[n + k]))
+    assert Words.of(rows, CPU).are_spans(n_widths).tolist() == expected

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from spacy_uniner.passages import Mention, Passage
 from spacy_uniner.spans import cut_windows, merge_windows
 from spacy_uniner.students import encoder
-from spacy_uniner.students.encoder import HEAD_GAIN, SHAPES, EncoderSize, EncoderStudent, choose_dtype
-from spacy_uniner.students.rows import shape_of
+from spacy_uniner.students.encoder import EncoderStudent
+from spacy_uniner.students.heads import HEAD_GAIN
+from spacy_uniner.students.rows import SHAPES, shape_of
+from spacy_uniner.students.sizes import EncoderSize, choose_dtype
 from spacy_uniner.students.weights import student_from_bytes, student_to_bytes
 
 LESSONS = make_lessons()
@@ -346,8 +348,8 @@ def score_slowly(student: EncoderStudent, passage: Passage) -> dict[tuple[int, i
     """Score every span of a passage that fits one window against every type, one after the other."""
 
     def encode(pieces: list[int]) -> torch.Tensor:
-        ids = torch.tensor([[student.pieces.first, *pieces, student.pieces.last]])
-        return student.bert(ids, torch.tensor([ids.shape[1]]))[0]  # (n_pieces + 2, width)
+        ids = torch.tensor([student.pieces.first, *pieces, student.pieces.last])
+        return student.bert(ids, torch.tensor([len(ids)]))  # (n_pieces + 2, width)
 
     pieces = student.pieces.cut(passage.words)
     states = encode([piece for word in pieces for piece in word])[1:-1].split([len(word) for word in pieces])

@@ -7,7 +7,6 @@ alone takes longer than the whole component may (docs/decisions.md).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 MAX_REMEMBERED_WORDS = 100_000
 MAX_REMEMBERED_CHARACTERS = 100
+PIECES_IN_STEPS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,46 @@ class BertSize:
             raise ValueError(f"{origin} lacks a size of the encoder: {err}.") from err
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the pieces of texts, laid end to end, stand in a rectangle of one row a text, and back.
+
+    Only attention sees the rectangle; all else runs over the pieces alone, so that padding costs little. Their number
+    is rounded up to a multiple of `PIECES_IN_STEPS`, since oneDNN prepares, and keeps, a program for every size.
+
+    n_texts, longest: the sides of the rectangle, in texts and pieces.
+    positions: the place of each piece in its text. Shape: (n_rounded,), int64.
+    to_rectangle: the piece that stands at each place; the text's first where there is none. Shape:
+        (n_texts * longest,), int64.
+    from_rectangle: the place of each piece. Shape: (n_rounded,), int64.
+    is_piece: False for places with no piece; None if there are none such. Shape: (n_texts, 1, 1, longest), bool.
+    """
+
+    n_texts: int
+    longest: int
+    positions: Tensor
+    to_rectangle: Tensor
+    from_rectangle: Tensor
+    is_piece: Tensor | None
+
+    @classmethod
+    def of(cls, n_pieces: Tensor) -> Layout:
+        """Lay out texts of so many pieces. Shape: (n_texts,), int64."""
+        n_texts, longest = len(n_pieces), int(n_pieces.max())
+        n_extra = -int(n_pieces.sum()) % PIECES_IN_STEPS
+        places = torch.arange(longest, device=n_pieces.device)  # (longest,)
+        is_piece = places < n_pieces[:, None]  # (n_texts, longest)
+        firsts = n_pieces.cumsum(0) - n_pieces  # (n_texts,)
+        return cls(
+            n_texts,
+            longest,
+            positions=F.pad(places.expand(n_texts, -1)[is_piece], (0, n_extra)),
+            to_rectangle=(firsts[:, None] + places * is_piece).flatten(),
+            from_rectangle=F.pad(is_piece.flatten().nonzero().squeeze(1), (0, n_extra)),
+            is_piece=None if bool(is_piece.all()) else is_piece[:, None, None],
+        )
+
+
 class BertLayer(nn.Module):
     """One transformer layer: self-attention and a feed-forward part, each followed by its LayerNorm."""
 
@@ -71,24 +111,31 @@ class BertLayer(nn.Module):
         self.norm = nn.LayerNorm(size.hidden_size, eps=size.layer_norm_eps)
         self.dropout = nn.Dropout(size.hidden_dropout_prob)
 
-    def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, layout: Layout) -> Tensor:
         """Update the states of all pieces.
 
-        states: shape (n_texts, n_pieces, width), float32.
-        bias: added to the attention logits: 0 for pieces, minus infinity for padding; None without padding.
-            Shape: (n_texts, 1, 1, n_pieces).
-        RETURNS: Shape (n_texts, n_pieces, width), float32.
+        states: shape (n_rounded, width), float32.
+        layout: where they stand in their texts.
+        RETURNS: Shape (n_rounded, width), float32.
         """
-        n_texts, n_pieces, width = states.shape
-        packed = linear(states, self.query_key_value).view(n_texts, n_pieces, 3, self.n_heads, width // self.n_heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each (n_texts, n_heads, n_pieces, width / n_heads)
-        weights = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])  # (n_texts, n_heads, n_pieces, n_pieces)
-        weights = (weights if bias is None else weights + bias).softmax(3)
-        attended = weights.to(value.dtype) @ value  # (n_texts, n_heads, n_pieces, width / n_heads)
-        attended = attended.transpose(1, 2).reshape(n_texts, n_pieces, width)  # (n_texts, n_pieces, width)
+        attended = self.attend(linear(states, self.query_key_value), layout)
         states = self.attention_norm(states + self.dropout(linear(attended, self.attention_out)))
-        wide = F.gelu(linear(states, self.widen))  # (n_texts, n_pieces, intermediate)
+        wide = F.gelu(linear(states, self.widen))  # (n_rounded, intermediate)
         return self.norm(states + self.dropout(linear(wide, self.narrow)))  # type: ignore[no-any-return]
+
+    def attend(self, packed: Tensor, layout: Layout) -> Tensor:
+        """Let each piece gather the values of its text's pieces.
+
+        packed: queries, keys and values. Shape: (n_rounded, 3 * width).
+        RETURNS: Shape (n_rounded, width).
+        """
+        width = packed.shape[1] // 3
+        rectangle = packed[layout.to_rectangle].view(
+            layout.n_texts, layout.longest, 3, self.n_heads, width // self.n_heads
+        )
+        query, key, value = rectangle.permute(2, 0, 3, 1, 4)  # each (n_texts, n_heads, longest, width / n_heads)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=layout.is_piece)
+        return attended.transpose(1, 2).reshape(-1, width)[layout.from_rectangle]
 
 
 class Bert(nn.Module):
@@ -107,21 +154,17 @@ class Bert(nn.Module):
     def forward(self, ids: Tensor, n_pieces: Tensor) -> Tensor:
         """Encode texts.
 
-        ids: piece ids, padded on the right. Shape: (n_texts, longest), int64.
-        n_pieces: how many of them are pieces, in each text. Shape: (n_texts,), int64.
-        RETURNS: one state a piece; those of the padding mean nothing. Shape: (n_texts, longest, width), float32.
+        ids: the piece ids of all texts, one text after the other. Shape: (n_all,), int64.
+        n_pieces: how many of them each text has, at least one. Shape: (n_texts,), int64.
+        RETURNS: one state a piece. Shape: (n_all, width), float32.
         """
-        places = torch.arange(ids.shape[1], device=ids.device)  # (longest,)
-        states: Tensor = self.words(ids) + self.positions(places) + self.segments.weight[0]  # (n_texts, longest, width)
-        states = self.dropout(self.norm(states))
-        bias = None
-        if int(n_pieces.min()) < ids.shape[1]:
-            is_padding = places >= n_pieces[:, None]  # (n_texts, longest)
-            bias = torch.zeros(is_padding.shape, device=ids.device).masked_fill(is_padding, float("-inf"))
-            bias = bias[:, None, None]  # (n_texts, 1, 1, longest)
+        layout = Layout.of(n_pieces)
+        ids = F.pad(ids, (0, len(layout.positions) - len(ids)))
+        states: Tensor = self.words(ids) + self.positions(layout.positions) + self.segments.weight[0]
+        states = self.dropout(self.norm(states))  # (n_rounded, width)
         for layer in self.layers:
-            states = layer(states, bias)
-        return states
+            states = layer(states, layout)
+        return states[: int(n_pieces.sum())]
 
 
 def linear(states: Tensor, layer: nn.Linear) -> Tensor:
@@ -213,8 +256,8 @@ class Pieces:
             new = {word: tuple(self._tokenizer.encode(word, add_special_tokens=False).ids) for word in unknown}
             pieces = [new[word] if ids is None else ids for word, ids in zip(words, pieces, strict=True)]
             if len(known) + len(new) > MAX_REMEMBERED_WORDS:
-                known = {}
-            self._known = known | {word: ids for word, ids in new.items() if len(word) <= MAX_REMEMBERED_CHARACTERS}
+                self._known = known = {}
+            known.update({word: ids for word, ids in new.items() if len(word) <= MAX_REMEMBERED_CHARACTERS})
         return [ids or () for ids in pieces]
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, permutations
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby, permutations
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +17,11 @@ from torch import Tensor, nn
 
 from ..passages import Mention, Passage
 from . import StudentOutput
-from .bert import Bert, BertSize, Pieces
+from .bert import Bert, Pieces
+from .heads import HEAD_GAIN, Fast, Head, in_steps, mean_of_runs
 from .losses import Targets, implication_loss
 from .rows import SHAPES, Row, Words, cut_rows, pack
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from .sizes import EncoderSize, Precision, choose_dtype
 
 MAX_PIECES_PER_TYPE = 126
 MAX_REMEMBERED_TYPES = 20_000
@@ -31,64 +29,10 @@ TRAINING_PIECES = 2048
 PREDICTION_PIECES = 1024
 TYPES_AT_ONCE = 64
 MAX_SCORES = 8_000_000
-HEAD_GAIN = 10.0
+SPANS_AT_ONCE = 1024
 FIRST_SCALE = 12.0
 FIRST_BIAS = -8.0
 LOWEST_FLOOR = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSize:
-    """The sizes of an encoder student.
-
-    bert: the encoder inside.
-    max_span_words: longest span that is scored, in words.
-    n_hidden: width of the layer between words and what is added to a span's mean.
-    n_implication: width of the vectors that tell which type implies which.
-    max_window_pieces: longest window that is encoded at once, in pieces.
-    window_overlap_words: how many words neighbouring windows share.
-    RAISES: ValueError if the windows do not fit the encoder or share too little.
-    """
-
-    bert: BertSize
-    max_span_words: int = 12
-    n_hidden: int = 192
-    n_implication: int = 96
-    max_window_pieces: int = 254
-    window_overlap_words: int = 32
-
-    def __post_init__(self) -> None:
-        if self.max_window_pieces + 2 > self.bert.max_position_embeddings:
-            raise ValueError(
-                f"Windows of {self.max_window_pieces} pieces and two special ones do not fit the encoder's "
-                f"{self.bert.max_position_embeddings} positions. Use shorter windows."
-            )
-        if self.window_overlap_words < 2 * self.max_span_words:
-            raise ValueError(
-                f"Windows must share at least twice the longest span ({2 * self.max_span_words} words), "
-                f"got {self.window_overlap_words}."
-            )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EncoderSize:
-        """Make the sizes from what `dataclasses.asdict` gave."""
-        return cls(**{**values, "bert": BertSize(**values["bert"])})
-
-
-class Head(nn.Linear):
-    """A linear layer that learns `HEAD_GAIN` times as fast as the pretrained layers under the same optimizer.
-
-    SOURCE: equalized learning rate, Karras et al. 2018, section 4.1; the gain is our choice.
-    """
-
-    def __init__(self, n_in: int, n_out: int, *, zero: bool = False) -> None:
-        super().__init__(n_in, n_out)
-        nn.init.normal_(self.weight, std=0.0 if zero else 1.0 / (HEAD_GAIN * math.sqrt(n_in)))
-        nn.init.zeros_(self.bias)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Shapes as in `nn.Linear`."""
-        return F.linear(states, HEAD_GAIN * self.weight, HEAD_GAIN * self.bias)
 
 
 class EncoderStudent(nn.Module):
@@ -124,7 +68,7 @@ class EncoderStudent(nn.Module):
         self.n_types_encoded = 0
         self.n_cut = 0
         self._fingerprint = b""
-        self._fast_bert: list[Bert] = []  # in a list, so that it is no part of the module and its weights
+        self._fast_parts: list[Fast] = []  # in a list, so that it is no part of the module and its weights
         self._type_vectors: dict[str, Tensor] = {}
         self._asked: tuple[tuple[str, ...], Tensor] = ((), torch.empty(0))
 
@@ -145,15 +89,19 @@ class EncoderStudent(nn.Module):
             vectors = self._encode_types(types, self.bert)  # (n_types, width)
             states = torch.cat([self._encode_words(rows, self.bert) for rows in batches])  # (n_words, width)
         words = Words.of([row for rows in batches for row in rows], device)
-        targets = Targets(words, passages, types)
+        hidden, prior = self._see_spans(words, states, self)  # (n_widths, n_words, n_hidden), (n_widths, n_words)
+        targets = Targets(words, passages, types, len(hidden))
         losses = torch.zeros(len(passages), device=device)
+        total = torch.zeros_like(states)
         met: list[tuple[Tensor, Tensor]] = []
-        for k, (spans, prior) in enumerate(self._span_vectors(words, states)):
-            cosine = F.normalize(spans, dim=1) @ vectors.T  # (n_spans, n_types)
-            logits = self._scale() * cosine + (self._bias() + prior)[:, None]
-            truth, is_known = targets.of_width(k)  # each (n_spans, n_types)
+        for k in range(len(hidden)):
+            total = total + F.pad(states[k:], (0, 0, 0, k))  # (n_words, width)
+            spans = total / (k + 1) + self.span_residual(hidden[k])  # (n_words, width)
+            cosine = F.normalize(spans, dim=1) @ vectors.T  # (n_words, n_types)
+            logits = self._scale() * cosine + (self._bias() + prior[k])[:, None]
+            truth, is_known = targets.of_width(k)  # each (n_words, n_types)
             loss = F.binary_cross_entropy_with_logits(logits, truth, weight=is_known, reduction="none")
-            losses = losses.index_add(0, words.n_passage[: len(spans)], loss.sum(1))
+            losses = losses.index_add(0, words.n_passage, loss.sum(1))
             is_mention = truth.any(1)
             met.append((truth[is_mention], is_known[is_mention]))
         truths, knowns = (torch.cat(of_widths) for of_widths in zip(*met, strict=True))
@@ -162,7 +110,9 @@ class EncoderStudent(nn.Module):
     @torch.no_grad()
     def predict(self, passages: Sequence[Passage], floor: float) -> StudentOutput:
         """Find the mentions of each passage's types that score above `floor`, but never below `LOWEST_FLOOR`."""
+        floor = max(floor, LOWEST_FLOOR)
         self._forget_if_changed()
+        fast = self._fast()
         n_cut_before = self.n_cut
         found: list[list[Mention]] = [[] for _ in passages]
         asked = [frozenset(passage.types) for passage in passages]
@@ -170,8 +120,7 @@ class EncoderStudent(nn.Module):
         for batch in pack(rows, PREDICTION_PIECES):
             types = tuple(sorted(set().union(*(asked[row.n_passage] for row in batch))))
             words = Words.of(batch, self.offsets.device)
-            states = self._encode_words(batch, self._fast())  # (n_words, width)
-            for n_passage, mention in self._decode(words, states, types, max(floor, LOWEST_FLOOR)):
+            for n_passage, mention in self._decode(words, self._encode_words(batch, fast.bert), types, floor):
                 if mention.type in asked[n_passage]:
                     found[n_passage].append(mention)
         mentions = [tuple(sorted(of_one, key=lambda m: (m.start, m.end, m.type))) for of_one in found]
@@ -187,25 +136,28 @@ class EncoderStudent(nn.Module):
         precision of the forward pass, only sieves; what passes is scored in float32, so that a score depends neither
         on the other types asked nor on the other passages.
         """
+        fast = self._fast()
         vectors = self._remembered(types)  # (n_types, width)
+        vectors_to_sieve = vectors.to(self.dtype).T  # (width, n_types)
         scale, bias = self._scale(), self._bias()
         floor_logit = math.log(floor / (1.0 - floor)) if floor < 1.0 else math.inf
         margin = 1e-4 if self.dtype == torch.float32 else 0.02
-        n_at_once = max(1, MAX_SCORES // len(types))
-        for k, (spans, prior) in enumerate(self._span_vectors(words, states)):
-            needed = (floor_logit - bias - prior) / scale - margin  # the cosine that lifts a span, (n_spans,)
-            n_word = ((needed < 1.0) & words.is_span(k)).nonzero().squeeze(1)  # (n_kept,)
-            unit = F.normalize(spans[n_word], dim=1)  # (n_kept, width)
-            for part, kept in zip(unit.split(n_at_once), n_word.split(n_at_once), strict=True):
-                rough = part.to(self.dtype) @ vectors.to(self.dtype).T  # (n_part, n_types)
-                n_span, n_type = (rough > needed[kept, None]).nonzero(as_tuple=True)  # each (n_passed,)
-                cosine = (part[n_span] * vectors[n_type]).sum(1)  # (n_passed,)
-                where = kept[n_span]
-                scores = torch.sigmoid(scale * cosine + bias + prior[where])
-                columns = (words.n_passage[where], words.place[where], n_type, scores)
-                for passage, start, of_type, score in zip(*(column.tolist() for column in columns), strict=True):
-                    if score > floor:
-                        yield passage, Mention(start, start + k + 1, types[of_type], score)
+        hidden, prior = self._see_spans(words, states, fast)  # (n_widths, n_words, n_hidden), (n_widths, n_words)
+        needed = (floor_logit - bias - prior) / scale - margin  # the cosine that lifts a span, (n_widths, n_words)
+        n_width, n_word = ((needed < 1.0) & words.are_spans(len(hidden))).nonzero(as_tuple=True)  # each (n_kept,)
+        n_at_once = min(SPANS_AT_ONCE, max(1, MAX_SCORES // len(types)))
+        for k, start in zip(n_width.split(n_at_once), n_word.split(n_at_once), strict=True):
+            residual = in_steps(fast.span_residual, hidden[k, start]).float()  # (n_part, width)
+            unit = F.normalize(mean_of_runs(states, start, k + 1) + residual, dim=1)  # (n_part, width)
+            rough = in_steps(lambda part: part @ vectors_to_sieve, unit.to(self.dtype))  # (n_part, n_types)
+            n_span, n_type = (rough > needed[k, start, None]).nonzero(as_tuple=True)  # each (n_passed,)
+            cosine = (unit[n_span] * vectors[n_type]).sum(1)  # (n_passed,)
+            k, start = k[n_span], start[n_span]
+            scores = torch.sigmoid(scale * cosine + bias + prior[k, start])
+            columns = (words.n_passage[start], words.place[start], k + 1, n_type, scores)
+            for passage, place, n_words, of_type, score in zip(*(column.tolist() for column in columns), strict=True):
+                if score > floor:
+                    yield passage, Mention(place, place + n_words, types[of_type], score)
 
     def _implied(self, mentions: Sequence[Sequence[Mention]]) -> frozenset[tuple[str, str]]:
         """Tell, of all types that met on one run of words, which implies which."""
@@ -230,21 +182,16 @@ class EncoderStudent(nn.Module):
 
         RETURNS: the mean of each word's piece states; zeros for white space. Shape: (n_words, width), float32.
         """
-        states = self._encode([[piece for word in row.pieces for piece in word] for row in rows], bert)
-        n_longest = states.shape[1]
-        places: list[int] = []
-        starts: list[int] = []
-        for n_row, row in enumerate(rows):
-            place = n_row * n_longest + 1
-            for word in row.pieces:
-                starts.append(len(places))
-                places.extend(range(place, place + len(word)))
-                place += len(word)
-        device = states.device
+        states, _ = self._encode([list(chain.from_iterable(row.pieces)) for row in rows], bert)  # (n_all, width)
+        n_pieces = torch.tensor([row.n_pieces for row in rows])
+        is_of_word = torch.ones(len(states), dtype=torch.bool)
+        is_of_word[n_pieces.cumsum(0) - n_pieces] = False  # [CLS]
+        is_of_word[n_pieces.cumsum(0) - 1] = False  # [SEP]
+        n_pieces_of_words = torch.tensor([len(word) for row in rows for word in row.pieces])
         return F.embedding_bag(
-            torch.tensor(places, device=device, dtype=torch.int64),
-            states.flatten(0, 1).float(),  # (n_rows * longest, width)
-            torch.tensor(starts, device=device, dtype=torch.int64),
+            is_of_word.nonzero().squeeze(1).to(states.device),
+            states,
+            (n_pieces_of_words.cumsum(0) - n_pieces_of_words).to(states.device),
             mode="mean",
         )
 
@@ -261,44 +208,52 @@ class EncoderStudent(nn.Module):
         pooled = torch.empty(len(ids), self.size.bert.hidden_size, device=self.offsets.device)
         for first in range(0, len(ids), TYPES_AT_ONCE):
             part = order[first : first + TYPES_AT_ONCE]
-            states = self._encode([ids[n] for n in part], bert).float()  # (n_part, longest, width)
-            n_pieces = torch.tensor([len(ids[n]) + 2 for n in part], device=states.device)
-            is_piece = torch.arange(states.shape[1], device=states.device) < n_pieces[:, None]
-            pooled[part] = (states * is_piece[:, :, None]).sum(1) / n_pieces[:, None]  # (n_part, width)
+            states, n_pieces = self._encode([ids[n] for n in part], bert)  # (n_all, width), (n_part,)
+            places = torch.arange(len(states), device=states.device)
+            pooled[part] = F.embedding_bag(places, states, n_pieces.cumsum(0) - n_pieces, mode="mean")
         pooled = F.normalize(pooled, dim=1) * pooled.shape[1] ** 0.5  # (n_types, width)
         return F.normalize(pooled + self.type_residual(F.gelu(self.type_hidden(pooled))), dim=1)
 
-    def _encode(self, ids: Sequence[Sequence[int]], bert: Bert) -> Tensor:
+    def _encode(self, ids: Sequence[Sequence[int]], bert: Bert) -> tuple[Tensor, Tensor]:
         """Encode texts in pieces, with the special pieces around them.
 
-        RETURNS: Shape: (n_texts, longest, width).
+        RETURNS: the states of all pieces, one text after the other, and the number of each text's. Shapes:
+            (n_all, width), float32, and (n_texts,), int64.
         """
         device = self.offsets.device
-        n_longest = max(map(len, ids)) + 2
-        padded = [
-            [self.pieces.first, *of_one, self.pieces.last, *[0] * (n_longest - len(of_one) - 2)] for of_one in ids
-        ]
+        flat = [piece for of_one in ids for piece in (self.pieces.first, *of_one, self.pieces.last)]
         n_pieces = torch.tensor([len(of_one) + 2 for of_one in ids], device=device)
-        return bert(torch.tensor(padded, device=device), n_pieces)  # type: ignore[no-any-return]
+        return bert(torch.tensor(flat, device=device), n_pieces).float(), n_pieces
 
-    def _span_vectors(self, words: Words, states: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the vectors of all spans, one width after the other: of spans of one word, of two words, …
+    def _see_spans(self, words: Words, states: Tensor, heads: EncoderStudent | Fast) -> tuple[Tensor, Tensor]:
+        """Look at the bounds of all spans: of one word, of two words, …
 
-        Span `i` of width k + 1 is `words[i : i + k + 1]`, wherever a row ends; `Words.is_span` tells which are inside.
+        Span (k, i) is `words[i : i + k + 1]`, also where that is none; `Words.are_spans` tells which are.
 
         states: the states of the words. Shape: (n_words, width), float32.
-        RETURNS: for each k, span vectors and the prior logit that a span is a mention of anything.
-            Shapes: (n_words - k, width) and (n_words - k,), float32.
+        heads: this student while training; what it has prepared to be fast when it predicts.
+        RETURNS: the hidden states of spans, and the prior logit that a span is a mention of anything. Shapes:
+            (n_widths, n_words, n_hidden), in the precision of `heads`, and (n_widths, n_words), float32.
         """
-        own, before, after, own_last = (HEAD_GAIN * self.span_shapes.weight).chunk(4)  # each (n_shapes, n_hidden)
-        starts = self.span_start(states) + own[words.shape] + before[words.shape_before]  # (n_words, n_hidden)
-        ends = self.span_end(states) + own_last[words.shape] + after[words.shape_after]  # (n_words, n_hidden)
-        total = torch.zeros_like(states)
-        for k in range(min(self.size.max_span_words, len(states))):
-            n_spans = len(states) - k
-            total = total[:n_spans] + states[k:]  # (n_spans, width)
-            hidden = F.gelu(starts[:n_spans] + ends[k:] + HEAD_GAIN * self.span_words.weight[k])  # (n_spans, n_hidden)
-            yield total / (k + 1) + self.span_residual(hidden), self.span_prior(hidden).squeeze(1)
+        n_words = len(states)
+        n_widths = min(self.size.max_span_words, n_words)
+        own, before, after, own_last = heads.shapes.chunk(4)  # each (n_shapes, n_hidden)
+        starts = in_steps(heads.span_start, states) + own[words.shape] + before[words.shape_before]
+        ends = in_steps(heads.span_end, states) + own_last[words.shape] + after[words.shape_after]
+        ends = F.pad(ends, (0, 0, 0, n_widths - 1)).unfold(0, n_widths, 1).permute(2, 0, 1)  # (n_widths, n_words, …)
+        hidden = F.gelu(starts + ends + heads.widths[:n_widths, None])  # (n_widths, n_words, n_hidden)
+        prior = in_steps(heads.span_prior, hidden.flatten(0, 1)).float()
+        return hidden, prior.view(n_widths, n_words)
+
+    @property
+    def shapes(self) -> Tensor:
+        """What the shapes of a span's words and its neighbours add. Shape: (4 * n_shapes, n_hidden)."""
+        return HEAD_GAIN * self.span_shapes.weight
+
+    @property
+    def widths(self) -> Tensor:
+        """What the number of a span's words adds. Shape: (max_span_words, n_hidden)."""
+        return HEAD_GAIN * self.span_words.weight
 
     def _scale(self) -> Tensor:
         return FIRST_SCALE * torch.exp(HEAD_GAIN * self.offsets[0])
@@ -323,20 +278,30 @@ class EncoderStudent(nn.Module):
         fingerprint = b"".join(part.detach().flatten()[:16].cpu().numpy().tobytes() for part in moving)
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
-            self._fast_bert = []
+            self._fast_parts = []
             self._type_vectors = {}
             self._asked = ((), torch.empty(0))
 
-    def _fast(self) -> Bert:
-        """Give the encoder with its linear layers in the precision of the forward pass."""
-        if not self._fast_bert:
+    def _fast(self) -> Fast:
+        """Give what prediction needs of the weights, in the precision of the forward pass."""
+        if not self._fast_parts:
             shared = {id(table): table for table in (self.bert.words, self.bert.positions, self.bert.segments)}
-            fast = copy.deepcopy(self.bert, shared).eval()
-            for module in fast.modules():
+            bert = copy.deepcopy(self.bert, shared).eval()
+            for module in bert.modules():
                 if isinstance(module, nn.Linear):
                     module.to(self.dtype)
-            self._fast_bert = [fast]
-        return self._fast_bert[0]
+            self._fast_parts = [
+                Fast(
+                    bert,
+                    span_start=self.span_start.fold(self.dtype),
+                    span_end=self.span_end.fold(self.dtype),
+                    span_residual=self.span_residual.fold(self.dtype),
+                    span_prior=self.span_prior.fold(self.dtype),
+                    shapes=self.shapes.to(self.dtype),
+                    widths=self.widths.to(self.dtype),
+                )
+            ]
+        return self._fast_parts[0]
 
     def _remembered(self, types: tuple[str, ...]) -> Tensor:
         """Give the vectors of types, encoding only those not met before. Shape: (n_types, width), float32."""
@@ -347,17 +312,8 @@ class EncoderStudent(nn.Module):
         new = [type_ for type_ in types if type_ not in known]
         if len(known) + len(new) > MAX_REMEMBERED_TYPES:
             known, new = {}, list(types)
-        known = known | dict(zip(new, self._encode_types(new, self._fast()), strict=True)) if new else known
+        known = known | dict(zip(new, self._encode_types(new, self._fast().bert), strict=True)) if new else known
         vectors = torch.stack([known[type_] for type_ in types])
         self._type_vectors = known
         self._asked = (types, vectors)
         return vectors
-
-
-def choose_dtype(precision: Precision) -> torch.dtype:
-    """Choose the number format of the encoder's forward pass."""
-    if precision == "auto":
-        # Not public in torch, and not in every version of it; where it is missing, float32 is always right.
-        multiplies_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
-    return torch.float32 if precision == "float32" else torch.bfloat16

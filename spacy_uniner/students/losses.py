@@ -19,10 +19,12 @@ class Targets:
     words: the words of the batch's rows.
     passages: the passages that the rows are cut from.
     types: all types asked in the batch; their order is the last axis.
+    n_widths: the longest span, in words.
     """
 
-    def __init__(self, words: Words, passages: Sequence[Passage], types: Sequence[str]) -> None:
+    def __init__(self, words: Words, passages: Sequence[Passage], types: Sequence[str], n_widths: int) -> None:
         self.words = words
+        self.are_spans = words.are_spans(n_widths)
         self.n_type = {type_: n for n, type_ in enumerate(types)}
         self.asked = torch.zeros(len(passages), len(types), dtype=torch.bool, device=words.place.device)
         places = zip(words.n_passage.tolist(), words.place.tolist(), words.is_core.tolist(), strict=True)
@@ -51,11 +53,10 @@ class Targets:
     def of_width(self, k: int) -> tuple[Tensor, Tensor]:
         """Mark the spans of k + 1 words.
 
-        RETURNS: 1.0 where a span is a mention of a type, else 0.0; and 1.0 where that is known, else 0.0.
-            Shapes: (n_words - k, n_types), float32.
+        RETURNS: 1.0 where a span is a mention of a type, else 0.0; and 1.0 where that is known, else 0.0, as where no
+            span is. Shapes: (n_words, n_types), float32.
         """
-        is_span = self.words.is_span(k)  # (n_spans,)
-        is_known = (self.asked[self.words.n_passage[: len(is_span)]] & is_span[:, None]).float()
+        is_known = (self.asked[self.words.n_passage] & self.are_spans[k][:, None]).float()
         truth = torch.zeros_like(is_known)
         for places, marked, value in ((self.unknown[k], is_known, 0.0), (self.mentions[k], truth, 1.0)):
             if places:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..passages import Passage
 from ..spans import Window, cut_windows
 from .bert import Pieces
+
+IntArray = NDArray[numpy.int64]
 
 MAX_PIECES_PER_WORD = 48
 SHAPES = ("none", "lower", "title", "upper", "mixed", "digits", "alphanumeric", "other")
@@ -122,26 +127,35 @@ class Words:
     @classmethod
     def of(cls, rows: Sequence[Row], device: torch.device) -> Words:
         """Lay out the words of `rows`."""
-        columns: list[list[int]] = [[] for _ in cls.__slots__]
-        for row in rows:
-            window, n_words = row.window, len(row.pieces)
-            values = (
-                [row.n_passage] * n_words,
-                range(window.start, window.end),
-                row.shapes,
-                (0, *row.shapes[:-1]),
-                (*row.shapes[1:], 0),
-                [len(word) > 0 for word in row.pieces],
-                [window.core_start <= place < window.core_end for place in range(window.start, window.end)],
-                range(n_words, 0, -1),
-            )
-            for column, of_row in zip(columns, values, strict=True):
-                column.extend(of_row)
-        return cls(*(torch.tensor(column, device=device) for column in columns))
+        n_words = numpy.array([len(row.pieces) for row in rows])
+        ends = n_words.cumsum()
 
-    def is_span(self, k: int) -> Tensor:
-        """Tell which runs of k + 1 words are inside their row, start in its core, and neither start nor end in white
-        space. Shape: (n_words - k,), bool."""
-        n_spans = len(self.place) - k
-        ends = self.has_pieces[k:]
-        return self.is_core[:n_spans] & self.has_pieces[:n_spans] & ends & (self.n_left[:n_spans] > k)
+        def repeat(values: Iterable[int]) -> IntArray:
+            return numpy.repeat(numpy.fromiter(values, dtype="int64"), n_words)
+
+        numbers = numpy.arange(ends[-1])
+        place = numbers + repeat(row.window.start for row in rows) - repeat(ends - n_words)
+        n_left = repeat(ends) - numbers
+        shape = numpy.fromiter(chain.from_iterable(row.shapes for row in rows), dtype="int64")
+        is_first = place == repeat(row.window.start for row in rows)
+        core_start, core_end = (
+            repeat(getattr(row.window, name) for row in rows) for name in ("core_start", "core_end")
+        )
+        fields = (
+            repeat(row.n_passage for row in rows),
+            place,
+            shape,
+            numpy.where(is_first, 0, numpy.roll(shape, 1)),
+            numpy.where(n_left == 1, 0, numpy.roll(shape, -1)),
+            numpy.fromiter((len(word) > 0 for row in rows for word in row.pieces), dtype="bool"),
+            (core_start <= place) & (place < core_end),
+            n_left,
+        )
+        return cls(*(torch.from_numpy(field).to(device) for field in fields))
+
+    def are_spans(self, n_widths: int) -> Tensor:
+        """Tell which runs of 1, 2, … `n_widths` words are inside their row, start in its core, and neither start nor
+        end in white space. Shape: (n_widths, n_words), bool."""
+        n_more = torch.arange(n_widths, device=self.place.device)[:, None]  # (n_widths, 1)
+        last = (torch.arange(len(self.place), device=self.place.device) + n_more).clamp(max=len(self.place) - 1)
+        return self.is_core & self.has_pieces & (self.n_left > n_more) & self.has_pieces[last]

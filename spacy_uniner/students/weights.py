@@ -14,7 +14,8 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from .bert import BertSize, Pieces, from_huggingface, read_json
-from .encoder import EncoderSize, EncoderStudent, Precision
+from .encoder import EncoderStudent
+from .sizes import EncoderSize, Precision
 
 FORMAT = "spacy_uniner.Encoder.v1"
 WEIGHTS = "student.safetensors"

@@ -1,97 +1,37 @@
-"""The component `universal_ner`: entities of any type, asked for by name or by description."""
+"""The component itself: labels, prediction, annotation, training.
+
+Over 300 lines, since spaCy asks for all of it on one class.
+"""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.scorer import Scorer, get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import minibatch
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Model, Optimizer, set_dropout_rate
 
-from .docs import SPANS_KEY, doc_to_passage, example_to_passage, register_extensions
-from .passages import Mention, Passage
-from .spans import Overlap, resolve_overlaps
+from ..docs import SPANS_KEY, doc_to_passage, example_to_passage, register_extensions
+from ..passages import Mention, Passage
+from ..spans import Overlap, resolve_overlaps
+from .settings import DEFAULT_THRESHOLD, Ents, Labels, Thresholds, check_labels, check_threshold
 
 if TYPE_CHECKING:
-    from .students import StudentOutput
+    from ..students import StudentOutput
 
 logger = logging.getLogger(__name__)
-
-Ents = Literal["overwrite", "extend", "off"]
-Labels = Sequence[str] | Mapping[str, str]
-Thresholds = float | dict[str, float]
-
-# Best on held-out distilled passages and types, benchmarks/held_out.py; scores are probabilities, so this is low.
-DEFAULT_THRESHOLD = 0.15
-DEFAULT_CONFIG = f"""
-[universal_ner]
-labels = []
-threshold = {DEFAULT_THRESHOLD}
-overlap = "flat"
-ents = "overwrite"
-spans_key = "universal_ner"
-
-[universal_ner.model]
-@architectures = "spacy_uniner.Encoder.v1"
-name = "en_uniner_sm"
-precision = "auto"
-
-[universal_ner.scorer]
-@scorers = "spacy_uniner.universal_ner_scorer.v1"
-"""
-
-
-@Language.factory(
-    "universal_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "doc.spans"],
-    default_config=Config().from_str(DEFAULT_CONFIG)["universal_ner"],
-    default_score_weights={
-        "ents_f": 1.0,
-        "ents_p": 0.0,
-        "ents_r": 0.0,
-        "ents_per_type": None,
-        f"spans_{SPANS_KEY}_f": 0.0,
-        f"spans_{SPANS_KEY}_p": 0.0,
-        f"spans_{SPANS_KEY}_r": 0.0,
-        f"spans_{SPANS_KEY}_per_type": None,
-    },
-)
-def make_universal_ner(
-    nlp: Language,
-    name: str,
-    model: Model[list[Passage], StudentOutput],
-    labels: list[str] | dict[str, str],
-    threshold: float | dict[str, float],
-    overlap: Overlap,
-    ents: Ents,
-    spans_key: str,
-    scorer: Callable[..., dict[str, Any]] | None,
-) -> UniversalNER:
-    """Make the component for a config; see `UniversalNER`."""
-    return UniversalNER(
-        nlp.vocab,
-        model,
-        name,
-        labels=labels,
-        threshold=threshold,
-        overlap=overlap,
-        ents=ents,
-        spans_key=spans_key,
-        scorer=scorer,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,68 +403,3 @@ def _with_own_gradient(sgd: Optimizer, key: tuple[int, str], weights: Any, gradi
     later, when the student's own is zero again.
     """
     return sgd(key, weights, gradient.copy())
-
-
-def check_labels(labels: Labels, where: str) -> dict[str, str]:
-    """Give for every label what the student reads: its description, or itself.
-
-    where: what the labels are for, for the errors.
-    RAISES: ValueError if they are no list or mapping of names, a label is blank or there twice, or two have the same
-        description.
-    """
-    if isinstance(labels, str) or not isinstance(labels, Mapping | Sequence | set | frozenset):
-        raise ValueError(f"'{where}': labels must be a list or a mapping of names, got {labels!r}. Put it in a list.")
-    pairs = list(labels.items()) if isinstance(labels, Mapping) else [(label, label) for label in labels]
-    texts: dict[str, str] = {}
-    for label, text in pairs:
-        if not isinstance(label, str) or not isinstance(text, str) or not label.strip() or not text.strip():
-            raise ValueError(f"'{where}': label {label!r} or its description is blank or no text. Name it.")
-        if label in texts:
-            raise ValueError(f"'{where}': label '{label}' is given twice. Give every label once.")
-        texts[label] = text
-    if len(set(texts.values())) < len(texts):
-        twice = sorted({text for text in texts.values() if list(texts.values()).count(text) > 1})
-        raise ValueError(f"'{where}': several labels are described by '{twice[0]}'. Tell them apart.")
-    return texts
-
-
-def check_threshold(threshold: Thresholds, texts: Mapping[str, str], where: str) -> None:
-    """Check one threshold, or one for each label.
-
-    RAISES: ValueError if one is no probability, or its label is not known.
-    """
-    by_label = threshold if isinstance(threshold, dict) else {"all labels": threshold}
-    for label, value in by_label.items():
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"'{where}': the threshold for {label} is {value}, expected a score in [0, 1].")
-        if isinstance(threshold, dict) and label not in texts:
-            raise ValueError(
-                f"'{where}': a threshold is given for '{label}', which is not a label. "
-                f"Labels: {', '.join(texts) or 'none'}."
-            )
-
-
-@dataclass(frozen=True)
-class UniversalNERScorer:
-    """Scores `doc.ents` as spaCy's `ner`, and the component's span group with overlaps allowed."""
-
-    def __call__(self, examples: Iterable[Example], *, spans_key: str = SPANS_KEY, **kwargs: Any) -> dict[str, Any]:
-        """Give `ents_p/r/f` with `ents_per_type`, and the same for `spans_<spans_key>`: exact span and label."""
-        examples = list(examples)
-        attr = f"spans_{spans_key}"
-        scores: dict[str, Any] = get_ner_prf(examples)
-        scores.update(
-            Scorer.score_spans(
-                examples,
-                attr,
-                allow_overlap=True,
-                getter=lambda doc, _: doc.spans.get(spans_key, []),
-                has_annotation=lambda doc: spans_key in doc.spans,
-            )
-        )
-        return scores
-
-
-def make_universal_ner_scorer() -> UniversalNERScorer:
-    """Make the scorer for a config."""
-    return UniversalNERScorer()
