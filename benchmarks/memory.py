@@ -1,6 +1,8 @@
 """Resident memory while many short Docs pass through the component.
 
 python benchmarks/memory.py --output benchmarks/results/memory.json
+
+New words go into spaCy's vocabulary, which keeps them; `--n-corpus-words` bounds how many there are to meet.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-docs", type=int, default=100_000)
     parser.add_argument("--n-words", type=int, default=12, help="words of each text")
+    parser.add_argument("--n-corpus-words", type=int, default=0, help="make texts of the first so many words; 0: all")
     parser.add_argument("--output", type=Path, default=None)
     args = parser.parse_args()
     nlp = spacy.blank("en")
     nlp.add_pipe("universal_ner", config={"labels": ["person", "city", "protein", "space mission", "dish"]})
     with Path("assets/corpus/passages.jsonl").open(encoding="utf8") as file:
         words = [word for line in file for word in json.loads(line)["text"].split()]
+    words = words[: args.n_corpus_words or None]
 
     def texts() -> Iterator[str]:
         stream = itertools.cycle(words)

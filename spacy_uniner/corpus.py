@@ -34,10 +34,10 @@ def read_marked(path: Path, nlp: Language) -> list[Passage]:
     """
     passages = []
     n_mentions = n_misaligned = 0
-    with path.open(encoding="utf8") as file:
+    with path.open("rb") as file:
         for n_line, line in enumerate(file, start=1):
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode("utf8"))
                 doc = nlp.make_doc(record["text"])
                 mentions: list[Mention] = []
                 for marked in record["mentions"]:

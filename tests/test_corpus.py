@@ -111,6 +111,14 @@ def test_line_that_is_no_marked_passage_is_refused_by_its_number(tmp_path, nlp, 
         read_marked(tmp_path / "marked.jsonl", nlp)
 
 
+def test_line_that_is_no_utf8_is_refused_by_its_number(tmp_path, nlp):
+    path = tmp_path / "marked.jsonl"
+    write_lines(path, GOOD)
+    path.write_bytes(path.read_bytes() + b'{"id": "caf\xe9"}\n')
+    with pytest.raises(ValueError, match=r"marked.jsonl, line 2: not a marked passage \(UnicodeDecodeError"):
+        read_marked(path, nlp)
+
+
 def test_corpus_is_split_and_unseen_types_are_not_known(tiny_corpus, nlp):
     corpus = DistilledPassages(tiny_corpus.passages, tiny_corpus.names, nlp)
     assert (len(corpus.all), len(corpus.train), len(corpus.held_out)) == (26, 24, 2)

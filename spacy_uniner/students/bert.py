@@ -130,12 +130,12 @@ class BertLayer(nn.Module):
         RETURNS: Shape (n_rounded, width).
         """
         width = packed.shape[1] // 3
-        rectangle = packed[layout.to_rectangle].view(
+        rectangle = packed.index_select(0, layout.to_rectangle).view(
             layout.n_texts, layout.longest, 3, self.n_heads, width // self.n_heads
         )
         query, key, value = rectangle.permute(2, 0, 3, 1, 4)  # each (n_texts, n_heads, longest, width / n_heads)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=layout.is_piece)
-        return attended.transpose(1, 2).reshape(-1, width)[layout.from_rectangle]
+        return attended.transpose(1, 2).reshape(-1, width).index_select(0, layout.from_rectangle)
 
 
 class Bert(nn.Module):

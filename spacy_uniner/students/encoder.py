@@ -14,6 +14,7 @@ from itertools import chain, groupby, permutations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..passages import Mention, Passage
 from . import StudentOutput
@@ -85,7 +86,9 @@ class EncoderStudent(nn.Module):
         device = self.offsets.device
         if not types or not batches:
             return torch.zeros(len(passages), device=device) + 0.0 * self.offsets.sum()
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        # The fused attention is fast forward, but not backward over rows as short as type names.
+        unfused = sdpa_kernel(SDPBackend.MATH)
+        with unfused, torch.autocast(device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             vectors = self._encode_types(types, self.bert)  # (n_types, width)
             states = torch.cat([self._encode_words(rows, self.bert) for rows in batches])  # (n_words, width)
         words = Words.of([row for rows in batches for row in rows], device)

@@ -1,0 +1,95 @@
+"""What each part of the recipe is worth: short trainings that differ in one setting, with the same number of updates.
+
+python benchmarks/ablation.py --encoder FOLDER --data ../shared/datasets/zero-shot-dev
+
+Every variant of `VARIANTS` is trained once for each seed and scored on held-out distilled passages and types, and on
+the zero-shot datasets, which choose nothing. What the output file holds already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import spacy
+from held_out import score_by_threshold
+from wasabi import Printer
+from zero_shot import evaluate, mean_f1
+
+VARIANTS = {
+    "negatives: none": {"corpora.train.negatives": "none"},
+    "negatives: uniform": {"corpora.train.negatives": "uniform"},
+    "negatives: frequency": {"corpora.train.negatives": "frequency"},
+    "negatives: hard (the recipe)": {},
+}
+
+
+def train(variant: dict[str, str], encoder: Path, n_steps: int, seed: int, work: Path) -> Path:
+    """Train a student by configs/encoder.cfg with a variant's settings; give the folder of the last pipeline."""
+    settings = {
+        "paths.sentence_encoder": str(encoder),
+        "paths.checkpoint": str(work / "checkpoint"),
+        "system.seed": str(seed),
+        "variables.n_steps": str(n_steps),
+        "training.eval_frequency": str(n_steps),
+        "corpora.dev.limit": "50",
+    }
+    command = [sys.executable, "-m", "spacy", "train", "configs/encoder.cfg", "--output", str(work)]
+    for key, value in (settings | variant).items():
+        command += [f"--{key}", value]
+    subprocess.run(command, check=True)
+    return work / "model-last"
+
+
+def main() -> None:
+    """Train what is missing; print a table, and write it as JSON after every training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", type=Path, required=True, help="folder of a BERT-type sentence encoder")
+    parser.add_argument("--data", type=Path, required=True, help="zero-shot datasets, see zero_shot.py")
+    parser.add_argument("--n-steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/ablation.json"))
+    args = parser.parse_args()
+    report: dict[str, Any] = {"rows": []}
+    if args.output.exists():
+        report = json.loads(args.output.read_text(encoding="utf8"))
+    rows = report["rows"]
+    report["command"] = " ".join(["python", *sys.argv])
+    done = {(row["variant"], row["seed"], row["n_steps"]) for row in rows}
+    for seed in args.seeds:
+        for name in args.variants:
+            if (name, seed, args.n_steps) in done:
+                continue
+            started = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                nlp = spacy.load(train(VARIANTS[name], args.encoder, args.n_steps, seed, Path(folder)))
+            minutes = (time.perf_counter() - started) / 60
+            best = max(score_by_threshold(nlp), key=lambda row: row["f"])
+            component: Any = nlp.get_pipe("universal_ner")
+            component.cfg["threshold"] = best["threshold"]
+            rows.append(
+                {
+                    "variant": name,
+                    "seed": seed,
+                    "n_steps": args.n_steps,
+                    "threshold": best["threshold"],
+                    "held_out_f1": best["f"],
+                    "zero_shot_mean_f1": mean_f1(evaluate(nlp, args.data)),
+                    "minutes": round(minutes, 1),
+                }
+            )
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf8")
+    if rows:
+        Printer().table([tuple(row.values()) for row in rows], header=tuple(rows[0]), divider=True)
+
+
+if __name__ == "__main__":
+    main()
