@@ -267,3 +267,7 @@ def test_cut_tokenizer_is_refused(bert_folder):
     path.write_text(path.read_text(encoding="utf8")[:-5], encoding="utf8")
     with pytest.raises(ValueError, match=r"Is tokenizer.json cut\?"):
         read_student(str(bert_folder), "float32")
+
+
+def test_bytes_of_a_student_are_always_the_same(tiny_student):
+    assert len({student_to_bytes(tiny_student) for _ in range(5)}) == 1

@@ -181,8 +181,10 @@ class UniversalNER(TrainablePipe):
         common = self.cfg["labels"] if labels is None else check_labels(labels, self.name)
         texts = [self._texts_of(doc, common) for doc in docs]
         passages = [doc_to_passage(doc, tuple(of_doc.values())) for doc, of_doc in zip(docs, texts, strict=True)]
+        usual = self.model.attrs["floor"]
         self.model.attrs["floor"] = float(floor) - 1e-6
         output = self.model.predict(passages)
+        self.model.attrs["floor"] = usual  # saved with the model, which is not to depend on what it was asked last
         self._report_cut(output.n_cut)
         for mentions, of_doc in zip(output.mentions, texts, strict=True):
             label_of = {text: label for label, text in of_doc.items() if text != label}

@@ -27,7 +27,19 @@ def student_to_bytes(student: EncoderStudent) -> bytes:
     """Write a student. Weights that half precision holds exactly are stored in it, so nothing is lost."""
     tensors = {name: shrink(tensor.detach().cpu()) for name, tensor in student.state_dict().items()}
     header = {"format": FORMAT, "size": json.dumps(asdict(student.size)), "tokenizer": student.pieces.json_text}
-    return save(tensors, metadata=header)
+    return sort_header(save(tensors, metadata=header))
+
+
+def sort_header(content: bytes) -> bytes:
+    """Give safetensors whose header is sorted: safetensors writes its metadata in another order each time.
+
+    SOURCE: the format, huggingface/safetensors: eight bytes that tell the length of a JSON header, which may end in
+        spaces; then the tensors, whose offsets count from there.
+    """
+    n_header = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + n_header]), sort_keys=True, separators=(",", ":")).encode("utf8")
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + n_header :]
 
 
 def shrink(tensor: Tensor) -> Tensor:

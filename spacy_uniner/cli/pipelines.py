@@ -1,4 +1,4 @@
-"""Commands under `python -m spacy uniner`: thin, over plain functions."""
+"""Commands that run, tune and write out pipelines."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ import spacy
 import srsly
 import typer
 from spacy import displacy
-from spacy.cli._util import app as spacy_app
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Corpus
 from tqdm import tqdm
 from wasabi import msg, tables
 
-from .thresholds import search_thresholds
-
-app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
-spacy_app.add_typer(app, name="uniner")
+from ..thresholds import search_thresholds
 
 COLORS = ("#ffd8a8", "#b2f2bb", "#a5d8ff", "#eebefa", "#ffec99", "#99e9f2", "#ffc9c9", "#d0bfff", "#c0eb75", "#fcc2d7")
 
 
-@app.command()
 def find(
     texts: Annotated[Path, typer.Argument(help="JSONL with a text, and perhaps labels, a line; or plain text")],
     labels: Annotated[str, typer.Option(help="Types to find, separated by commas, where a line has no labels")] = "",
@@ -48,7 +43,6 @@ def find(
         msg.good(f"Page written: {output}")
 
 
-@app.command()
 def thresholds(
     pipeline: Annotated[str, typer.Argument(help="A pipeline with universal_ner")],
     data: Annotated[Path, typer.Argument(help="Gold .spacy file or folder", exists=True)],
@@ -77,14 +71,13 @@ def thresholds(
         msg.good(f"Pipeline saved: {output}")
 
 
-@app.command()
 def export(
     pipeline: Annotated[Path, typer.Argument(help="A pipeline that `spacy train` wrote", exists=True)],
     output: Annotated[Path, typer.Argument(help="Folder for the student")],
     name: Annotated[str, typer.Option(help="Name of the component")] = "universal_ner",
 ) -> None:
     """Write a trained encoder student in half precision, as a folder that `spacy_uniner.Encoder.v1` reads by name."""
-    from .students.weights import write_student
+    from ..students.weights import write_student
 
     nlp = spacy.load(pipeline)
     component: Any = nlp.get_pipe(name)

@@ -1,0 +1,1 @@
+"""One benchmark for every student: datasets as data, named metrics, systems side by side, and reports."""
