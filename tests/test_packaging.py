@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,14 @@ def test_command_stands_beside_those_of_spacy():
     result = CliRunner().invoke(app, ["uniner", "--help"])
     assert result.exit_code == 0, result.output
     assert {"find", "thresholds", "export"} <= set(result.output.split())
+
+
+def test_every_folder_of_the_package_is_named_for_the_wheel():
+    root = Path(__file__).parent.parent
+    listed = re.search(r"^packages = \[(.*?)\]", (root / "pyproject.toml").read_text("utf8"), re.DOTALL | re.MULTILINE)
+    modules = {path.parent.relative_to(root) for path in (root / "spacy_uniner").rglob("*.py")}
+    data = {"spacy_uniner.en_uniner_sm", "spacy_uniner.configs", "spacy_uniner.configs.datasets"}
+    assert set(re.findall(r'"(.+?)"', listed[1])) == {".".join(folder.parts) for folder in modules} | data
 
 
 # A wheel

@@ -104,20 +104,41 @@ def runs_by_type(gold: Passage, found: Sequence[Mention]) -> dict[str, tuple[set
 def count_overlapping_pairs(right: Sequence[Run], left: Sequence[Run]) -> int:
     """Count the most pairs of overlapping runs in which none stands twice.
 
-    SOURCE: maximum bipartite matching by augmenting paths (Kuhn 1955).
+    SOURCE: maximum bipartite matching by augmenting paths (Kuhn 1955); they are looked for in a loop, since chains of
+        a thousand overlapping runs are too long for recursion.
     """
-    partner: dict[int, int] = {}
+    overlaps = [
+        [m for m, of_left in enumerate(left) if of_left[0] < end and start < of_left[1]] for start, end in right
+    ]
+    left_of: dict[int, int] = {}
+    right_of: dict[int, int] = {}
+    for first in range(len(right)):
+        came_from: dict[int, int] = {}
+        free = find_free(first, overlaps, right_of, came_from)
+        while free is not None:  # walk back; each on the way gives its partner away and takes the next
+            n = came_from[free]
+            given_away = left_of.get(n)
+            left_of[n], right_of[free] = free, n
+            free = given_away
+    return len(right_of)
 
-    def find_partner(n: int, tried: set[int]) -> bool:
-        for m, (start, end) in enumerate(left):
-            if m not in tried and start < right[n][1] and right[n][0] < end:
-                tried.add(m)
-                if m not in partner or find_partner(partner[m], tried):
-                    partner[m] = n
-                    return True
-        return False
 
-    return sum(find_partner(n, set()) for n in range(len(right)))
+def find_free(
+    first: int, overlaps: Sequence[Sequence[int]], right_of: Mapping[int, int], came_from: dict[int, int]
+) -> int | None:
+    """Find a left run without partner that `first` may reach if others change theirs; None if there is none.
+
+    came_from: filled with the right run from which each left one was reached.
+    """
+    queue = [first]
+    for n in queue:  # it grows
+        for m in overlaps[n]:
+            if m not in came_from:
+                came_from[m] = n
+                if m not in right_of:
+                    return m
+                queue.append(right_of[m])
+    return None
 
 
 def string_set_counts(gold: Passage, found: Sequence[Mention], *, quirks: bool = False) -> dict[str, Counts]:
