@@ -1,6 +1,6 @@
 """What fine-tuning on gold data does to the types that it does not hold, with and without distilled passages mixed in.
 
-python benchmarks/forgetting.py --gold ../shared/datasets/conll2003 --data ../shared/datasets/zero-shot-dev
+python benchmarks/forgetting.py --gold ../shared/datasets/conll2003 --data ../shared/datasets
 """
 
 from __future__ import annotations
@@ -10,19 +10,56 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import spacy
-from spacy.tokens import DocBin
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
 from wasabi import Printer
-from zero_shot import evaluate, mean_f1, read_examples
+
+from spacy_uniner.benchmark.analyses import f1_of
+from spacy_uniner.benchmark.formats import Losses, read_jsonl_tokens
+from spacy_uniner.benchmark.systems import OpenPipeline
+from spacy_uniner.cli.benchmark import load_golds
+from spacy_uniner.passages import Mention, Passage
+
+
+def read_gold(folder: Path, split: str) -> list[Passage]:
+    """Read a split with all its labels, under the names of labels.json."""
+    names = json.loads((folder / "labels.json").read_text(encoding="utf8"))
+    types = tuple(sorted(names.values()))
+    return [
+        Passage(s.words, types, tuple(Mention(start, end, names[label]) for start, end, label in s.spans))
+        for s in read_jsonl_tokens(folder / f"{split}.jsonl", {}, Losses())
+    ]
+
+
+def write_docs(passages: Sequence[Passage], path: Path) -> None:
+    """Write passages as gold Docs."""
+    vocab = spacy.blank("en").vocab
+    docs = DocBin()
+    for passage in passages:
+        doc = Doc(vocab, words=list(passage.words))
+        doc.set_ents([Span(doc, m.start, m.end, m.type) for m in passage.mentions], default="outside")
+        docs.add(doc)
+    docs.to_disk(path)
+
+
+def score(nlp: Language, gold: Sequence[Passage], others: Sequence[Sequence[Passage]]) -> dict[str, float]:
+    """Score a pipeline on the gold dataset, and on the mean of the others; strict F1 in percent."""
+    component: Any = nlp.get_pipe("universal_ner")
+    system = OpenPipeline(nlp, component, "tuned")
+    f1 = [f1_of(passages, system.find(passages)) for passages in (gold, *others)]
+    return {"gold_f1": round(100 * f1[0], 2), "zero_shot_f1": round(100 * sum(f1[1:]) / len(others), 2)}
 
 
 def main() -> None:
     """Fine-tune once for each share of distilled passages; print and write the scores before and after."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gold", type=Path, required=True, help="folder with train.jsonl, dev.jsonl, labels.json")
-    parser.add_argument("--data", type=Path, required=True, help="zero-shot datasets, see zero_shot.py")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the zero-shot datasets")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.5])
     parser.add_argument("--n-gold", type=int, default=500, help="gold sentences to train on")
     parser.add_argument("--n-dev", type=int, default=500, help="gold sentences to score")
@@ -32,23 +69,14 @@ def main() -> None:
     args = parser.parse_args()
     nlp = spacy.blank("en")
     nlp.add_pipe("universal_ner")
-    rows = []
+    train, gold = (read_gold(args.gold, split) for split in ("train", "dev"))
+    gold = gold[: args.n_dev]
+    others = [dataset.passages[: args.limit] for dataset in load_golds("zero-shot-7", "dev", args.data, Path())]
+    rows: list[dict[str, Any]] = [{"trained": "not"} | score(nlp, gold, others)]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for part, n_docs in (("train", args.n_gold), ("dev", args.n_dev)):
-            examples = read_examples(args.gold / f"{part}.jsonl", nlp, n_docs)
-            DocBin(docs=[example.reference for example in examples]).to_disk(work / f"{part}.spacy")
-        gold = read_examples(args.gold / "dev.jsonl", nlp, args.n_dev)
-        labels = sorted(set(json.loads((args.gold / "labels.json").read_text(encoding="utf8")).values()))
-        nlp.get_pipe("universal_ner").labels = labels  # type: ignore[attr-defined]
-        before = 100 * nlp.evaluate(gold)["ents_f"]
-        rows.append(
-            {
-                "trained": "not",
-                "gold_f1": round(before, 2),
-                "zero_shot_f1": mean_f1(evaluate(nlp, args.data, args.limit)),
-            }
-        )
+        write_docs(train[: args.n_gold], work / "train.spacy")
+        write_docs(gold, work / "dev.spacy")
         for share in args.shares:
             output = work / f"share-{share}"
             command = [sys.executable, "-m", "spacy", "train", "configs/finetune.cfg", "--output", str(output)]
@@ -57,14 +85,7 @@ def main() -> None:
             command += ["--variables.n_steps", str(args.n_steps)]
             subprocess.run(command, check=True)
             tuned = spacy.load(output / "model-last")
-            after = 100 * tuned.evaluate(read_examples(args.gold / "dev.jsonl", tuned, args.n_dev))["ents_f"]
-            rows.append(
-                {
-                    "trained": f"distilled share {share}",
-                    "gold_f1": round(after, 2),
-                    "zero_shot_f1": mean_f1(evaluate(tuned, args.data, args.limit)),
-                }
-            )
+            rows.append({"trained": f"distilled share {share}"} | score(tuned, gold, others))
     header = ("trained", "gold dev F1", "zero-shot mean F1")
     Printer().table([tuple(row.values()) for row in rows], header=header, divider=True)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -167,11 +167,12 @@ def test_what_cannot_be_measured_is_named(run, message):
 
 
 def test_calibration_by_hand():
-    result = calibration([0.9, 0.7, 0.1, 1.0, 0.5], [True, False, False, True, True], n_bins=2)
+    result = calibration([0.9, 0.7, 0.1, 1.0, 0.5], [True, True, False, True, True], n_bins=2)
     low, high = result.bins
     assert low == Bin(1, pytest.approx(0.1), 0.0)
-    assert high == Bin(4, pytest.approx(0.775), 0.75)  # 0.5 is of the upper bin, and so is 1.0
-    assert result.expected_error == pytest.approx((1 * 0.1 + 4 * 0.025) / 5)
+    assert high == Bin(4, pytest.approx(0.775), 1.0)  # 0.5 is of the upper bin, and so is 1.0
+    # Too sure in one bin and not sure enough in the other: they do not make up for each other.
+    assert result.expected_error == pytest.approx((1 * 0.1 + 4 * 0.225) / 5)
 
 
 def test_calibration_of_true_probabilities_is_near_zero_and_of_boasts_is_not():
