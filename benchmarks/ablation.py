@@ -30,6 +30,11 @@ VARIANTS = {
     "negatives: uniform": {"corpora.train.negatives": "uniform"},
     "negatives: frequency": {"corpora.train.negatives": "frequency"},
     "negatives: hard (the recipe)": {},
+    "10 negatives (30)": {"corpora.train.n_negatives": "10"},
+    "90 negatives (30)": {"corpora.train.n_negatives": "90"},
+    "nothing in lower case (0.2)": {"corpora.train.lower_case": "0.0"},
+    "half in lower case (0.2)": {"corpora.train.lower_case": "0.5"},
+    "rate 0.00014 (0.00007)": {"training.optimizer.learn_rate.rate": "0.00014"},
 }
 
 
