@@ -227,7 +227,10 @@ def read_brat(path: Path, options: Mapping[str, Any], losses: Losses) -> Iterato
         raise ValueError(f"{path} holds no .txt of a brat document. Name the folder with .txt and .ann files.")
     nlp = make_sentencizer()
     for file in texts:
-        text = file.read_bytes().decode("utf8")
+        try:
+            text = file.read_bytes().decode("utf8")
+        except UnicodeDecodeError as err:
+            raise ValueError(f"{file}: not UTF-8 ({err}). Convert the file.") from err
         spans = []
         annotation = file.with_suffix(".ann")
         for n_line, line in read_lines(annotation) if annotation.exists() else ():

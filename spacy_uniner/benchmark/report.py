@@ -168,7 +168,8 @@ def tabulate_speed(report: Mapping[str, Any]) -> Table:
             words[n_types] = words.get(n_types, 0) + row["n_words"]
             seconds[n_types] = seconds.get(n_types, 0.0) + row["n_words"] / rate
     rows = tuple((str(n_types), f"{words[n_types] / seconds[n_types]:,.0f}") for n_types in words)
-    title = f"Speed; {report['peak_memory_mb']:,.0f} MB of memory at most"
+    peak = report["peak_memory_mb"]
+    title = "Speed" if peak is None else f"Speed; {peak:,.0f} MB of memory at most"
     return Table(title, ("types asked", "words a second"), rows)
 
 

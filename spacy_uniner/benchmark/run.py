@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -102,7 +101,7 @@ class Runner:
             "system": self.system.name,
             "settings": asdict(self.settings),
             "versions": find_versions(),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
+            "peak_memory_mb": find_peak_memory(),
             "means": find_means(rows),
             "datasets": rows,
         }
@@ -220,6 +219,16 @@ def find_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def find_peak_memory() -> float | None:
+    """Give the most memory that this process held, in MB; None on Windows, where Python does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def read_row(path: Path, fingerprint: str) -> dict[str, Any] | None:

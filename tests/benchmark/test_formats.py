@@ -203,6 +203,12 @@ def test_broken_brat_mention_is_refused(tmp_path, line, reason):
         read("brat", tmp_path)
 
 
+def test_brat_text_that_is_no_utf8_is_refused(tmp_path):
+    (tmp_path / "d1.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"d1.txt: not UTF-8"):
+        read("brat", tmp_path)
+
+
 def test_folder_without_brat_documents_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no .txt of a brat document"):
         read("brat", tmp_path)

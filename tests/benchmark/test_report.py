@@ -56,6 +56,12 @@ def test_without_published_numbers_there_is_no_such_table(report):
     assert not any(table.title.startswith("Beside") for table in make_tables(report))
 
 
+def test_speed_is_titled_with_the_memory_where_it_is_known(report):
+    titles = [[table.title for table in make_tables(report | {"peak_memory_mb": mb})] for mb in (1234.0, None)]
+    assert "Speed; 1,234 MB of memory at most" in titles[0]
+    assert "Speed" in titles[1]
+
+
 def test_lengths_are_added_up_over_datasets(tables):
     rows = {row[0]: row for row in tables["By length of text"].rows}
     assert rows["1 to 10"][1] == "10"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from fakes import CREWS, LEXICON, TRAVELS, Lexicon
 
-from spacy_uniner.benchmark.run import SCHEMA, DatasetGold, Runner, Settings, find_means, read_results
+from spacy_uniner.benchmark.run import SCHEMA, DatasetGold, Runner, Settings, find_means, find_peak_memory, read_results
 from spacy_uniner.benchmark.systems import ClosedPipeline
 
 SETTINGS = Settings(n_resamples=50)
@@ -97,6 +99,12 @@ def test_what_is_not_the_same_is_measured_anew(tmp_path, system, settings, gold)
 def test_limit_takes_the_first_sentences(tmp_path):
     report = make_runner(tmp_path, settings=Settings(limit=1, n_resamples=50)).run([TRAVELS])
     assert report["datasets"][0]["per_passage"] == [[2, 3, 3]]
+
+
+def test_peak_memory_is_left_out_where_python_does_not_say(monkeypatch):
+    assert find_peak_memory() > 10.0
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert find_peak_memory() is None
 
 
 def test_system_without_scores_has_no_curve(tmp_path):
