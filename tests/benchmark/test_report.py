@@ -12,7 +12,14 @@ from fakes import CREWS, LEXICON, TRAVELS, Lexicon
 from spacy_uniner.benchmark import page
 from spacy_uniner.benchmark.page import render_page
 from spacy_uniner.benchmark.plots import draw
-from spacy_uniner.benchmark.report import Published, compare, make_tables, read_published, write_markdown
+from spacy_uniner.benchmark.report import (
+    Published,
+    compare,
+    make_tables,
+    read_published,
+    tabulate_speed,
+    write_markdown,
+)
 from spacy_uniner.benchmark.run import Runner, Settings
 
 PUBLISHED = [Published("GLiNER-L", "strict", {"travels": 77.0}, 60.9, "a paper")]
@@ -56,10 +63,18 @@ def test_without_published_numbers_there_is_no_such_table(report):
     assert not any(table.title.startswith("Beside") for table in make_tables(report))
 
 
-def test_speed_is_titled_with_the_memory_where_it_is_known(report):
-    titles = [[table.title for table in make_tables(report | {"peak_memory_mb": mb})] for mb in (1234.0, None)]
-    assert "Speed; 1,234 MB of memory at most" in titles[0]
-    assert "Speed" in titles[1]
+@pytest.mark.parametrize("mb, title", [(1234.0, "Speed; 1,234 MB of memory at most"), (None, "Speed")])
+def test_speed_is_over_all_datasets_and_titled_with_the_memory(mb, title):
+    rows = [
+        {"n_words": 100, "speed": [{"n_types": 5, "words_per_second": 100.0}]},
+        {
+            "n_words": 300,
+            "speed": [{"n_types": 5, "words_per_second": 100.0}, {"n_types": 25, "words_per_second": 50.0}],
+        },
+    ]
+    table = tabulate_speed({"peak_memory_mb": mb, "datasets": rows})
+    assert table.title == title
+    assert table.rows == (("5", "100"), ("25", "50"))
 
 
 def test_lengths_are_added_up_over_datasets(tables):
