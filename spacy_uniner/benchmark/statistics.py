@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 
-from ..passages import Mention, Passage
-from .metrics import Counts, micro, pool, strict_counts
+from .metrics import Counts
 
 Array = NDArray[numpy.float64]
 N_AT_ONCE = 500  # resamples; all at once may take gigabytes
@@ -144,33 +143,6 @@ def calibration(scores: Sequence[float], is_correct: Sequence[bool], n_bins: int
         bins.append(Bin(n, *(float(part[inside].mean()) if n else 0.0 for part in (values, correct))))
     total = sum(part.n * abs(part.mean_score - part.share_correct) for part in bins)
     return Calibration(total / len(scores) if scores else 0.0, tuple(bins))
-
-
-def threshold_curve(
-    gold: Sequence[Passage], found: Sequence[Sequence[Mention]], thresholds: Sequence[float]
-) -> list[tuple[float, Counts]]:
-    """Count strictly, over all passages and types, what is left of the mentions at each threshold.
-
-    This only leaves out mentions. A system that settles overlaps may keep others if it is asked with a threshold.
-
-    found: of each passage; the lower the scores they go down to, the more of the curve is true.
-    thresholds: lowest score that is kept.
-    RAISES: ValueError if there are not as many passages of both, or a mention has a type that was not asked.
-    """
-    if len(gold) != len(found):
-        raise ValueError(f"A curve needs the mentions of every passage, got {len(found)} for {len(gold)} passages.")
-    return [
-        (
-            threshold,
-            micro(
-                pool(
-                    strict_counts(passage, [mention for mention in mentions if mention.score >= threshold])
-                    for passage, mentions in zip(gold, found, strict=True)
-                )
-            ),
-        )
-        for threshold in thresholds
-    ]
 
 
 def to_array(counts: Sequence[Counts]) -> Array:

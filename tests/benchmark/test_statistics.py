@@ -16,9 +16,7 @@ from spacy_uniner.benchmark.statistics import (
     calibration,
     paired_test,
     paired_test_of_means,
-    threshold_curve,
 )
-from spacy_uniner.passages import Mention, Passage
 
 
 def draw_counts(n_passages, share_correct, seed):
@@ -157,8 +155,6 @@ def test_test_of_means_is_surer_than_each_of_its_datasets():
         (lambda: calibration([1.5], [True]), "one verdict for each score in"),
         (lambda: calibration([float("nan")], [True]), "one verdict for each score in"),
         (lambda: calibration([0.5], [True], n_bins=0), "at least one bin, got 0"),
-        (lambda: threshold_curve([Passage(("x",))], [], [0.5]), "got 0 for 1 passages"),
-        (lambda: threshold_curve([Passage(("x",), ("a",))], [[Mention(0, 1, "b")]], [0.5]), "'b' was found"),
     ],
 )
 def test_what_cannot_be_measured_is_named(run, message):
@@ -192,21 +188,3 @@ def test_calibration_of_nothing_is_empty_bins():
     result = calibration([], [])
     assert result.expected_error == 0.0
     assert result.bins == (Bin(0, 0.0, 0.0),) * 10
-
-
-def test_threshold_curve_counts_what_is_left_at_each_threshold():
-    gold = [
-        Passage(("Dylan", "sang"), ("person",), (Mention(0, 1, "person"),)),
-        Passage(("Wings", "met", "Bob"), ("band", "person"), (Mention(0, 1, "band"), Mention(2, 3, "person"))),
-    ]
-    found = [
-        [Mention(0, 1, "person", 0.9), Mention(1, 2, "person", 0.3)],
-        [Mention(0, 1, "band", 0.5)],
-    ]
-    assert threshold_curve(gold, found, [0.1, 0.5, 0.51, 1.0]) == [
-        (0.1, Counts(2, 3, 3)),
-        (0.5, Counts(2, 2, 3)),  # a score as high as the threshold is kept
-        (0.51, Counts(1, 1, 3)),
-        (1.0, Counts(0, 0, 3)),
-    ]
-    assert threshold_curve([], [], [0.5]) == [(0.5, Counts(0, 0, 0))]
