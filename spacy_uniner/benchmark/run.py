@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -124,7 +125,9 @@ class Runner:
         RETURNS: what results.json holds of it.
         """
         passages = gold.passages[: self.settings.limit or None]
+        before = Counter(self.system.left_out)
         found = self.system.find(passages)
+        left_out = dict(self.system.left_out - before)
         counts = [micro(strict_counts(passage, of_one)) for passage, of_one in zip(passages, found, strict=True)]
         interval = bootstrap_interval(counts, n_resamples=self.settings.n_resamples, seed=self.settings.seed)
         row: dict[str, Any] = {
@@ -138,6 +141,7 @@ class Runner:
             "strict_f1_interval": [round(100 * bound, 2) for bound in interval],
             "by_length": {name: counts_to_dict(of_one) for name, of_one in group_by_length(passages, counts).items()},
             "per_passage": [[int(c.n_correct), c.n_found, c.n_gold] for c in counts],
+            "left_out": left_out,
             "found": [[[m.start, m.end, m.type, round(m.score, 4)] for m in of_one] for of_one in found],
         }
         if self.system.has_scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,10 +29,12 @@ class System(Protocol):
 
     name: how it is called in reports.
     has_scores: whether its mentions have scores, and a threshold can be given.
+    left_out: how many of its mentions could not be scored so far, by reason.
     """
 
     name: str
     has_scores: bool
+    left_out: Counter[str]
 
     def find(self, passages: Sequence[Passage], threshold: float | None = None) -> Found:
         """Find the mentions in each passage.
@@ -59,6 +62,7 @@ class OpenPipeline:
     component: UniversalNER
     name: str
     has_scores: bool = field(default=True, init=False)
+    left_out: Counter[str] = field(default_factory=Counter, init=False)
 
     def find(self, passages: Sequence[Passage], threshold: float | None = None) -> Found:
         """Find the mentions in each passage, all pipes before and after included."""
@@ -101,14 +105,14 @@ class ClosedPipeline:
 
     nlp: the pipeline.
     name: how the system is called in reports.
-    types: the type of each of its labels; of other labels nothing is asked, and `n_unmapped` counts their entities.
+    types: the type of each of its labels; entities of other labels are left out.
     """
 
     nlp: Language
     name: str
     types: Mapping[str, str]
     has_scores: bool = field(default=False, init=False)
-    n_unmapped: int = field(default=0, init=False)
+    left_out: Counter[str] = field(default_factory=Counter, init=False)
 
     def find(self, passages: Sequence[Passage], threshold: float | None = None) -> Found:
         """Find the mentions of mapped labels whose type is asked.
@@ -120,7 +124,7 @@ class ClosedPipeline:
         docs = [Doc(self.nlp.vocab, words=list(passage.words)) for passage in passages]
         found: Found = []
         for passage, doc in zip(passages, self.nlp.pipe(docs), strict=True):
-            self.n_unmapped += sum(ent.label_ not in self.types for ent in doc.ents)
+            self.left_out.update(f"label '{ent.label_}' not mapped" for ent in doc.ents if ent.label_ not in self.types)
             mentions = (
                 Mention(ent.start, ent.end, self.types[ent.label_]) for ent in doc.ents if ent.label_ in self.types
             )
@@ -147,14 +151,14 @@ class Gliner:
     name: how the system is called in reports.
     threshold: its own.
 
-    GLiNER cuts words in its own way; `n_misaligned` counts its mentions that begin or end inside of ours.
+    GLiNER cuts words in its own way; its mentions that begin or end inside of ours are left out.
     """
 
     model: Any
     name: str
     threshold: float = 0.5
     has_scores: bool = field(default=True, init=False)
-    n_misaligned: int = field(default=0, init=False)
+    left_out: Counter[str] = field(default_factory=Counter, init=False)
 
     def find(self, passages: Sequence[Passage], threshold: float | None = None) -> Found:
         """Find the mentions in each passage. GLiNER answers in characters; words are joined by single spaces."""
@@ -182,7 +186,7 @@ class Gliner:
         text = " ".join(passage.words)
         answers = self.model.predict_entities(text, list(passage.types), threshold=threshold)
         aligned = [a for a in answers if a["start"] in starts and a["end"] in ends]
-        self.n_misaligned += len(answers) - len(aligned)
+        self.left_out.update({"not at the borders of words": len(answers) - len(aligned)})
         return tuple(Mention(starts[a["start"]], ends[a["end"]], a["label"], float(a["score"])) for a in aligned)
 
 

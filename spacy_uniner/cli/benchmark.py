@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,6 +57,10 @@ def run(
         raise typer.BadParameter(str(err)) from err
     for table in report_tables:
         echo(table)
+    left_out = sum((Counter(row["left_out"]) for row in report["datasets"]), Counter())
+    if left_out:
+        reasons = "\n".join(f"{reason}: {n:,}" for reason, n in left_out.most_common())
+        msg.warn(f"{left_out.total():,} mentions could not be scored and are left out.", reasons)
     (output / "report.md").write_text(write_markdown(report, report_tables), encoding="utf8")
     page = render_page(report, report_tables, pictures, {gold.name: gold.passages for gold in golds})
     (output / "report.html").write_text(page, encoding="utf8")
@@ -126,4 +131,4 @@ def echo(table: Table) -> None:
     msg.divider(table.title)
     aligns: list[Literal["l", "r", "c"]] = ["r" for _ in table.header]
     aligns[0] = "l"
-    typer.echo(tables.table(table.rows, header=table.header, divider=True, aligns=aligns))
+    typer.echo(tables.table(table.rows, header=table.header, divider=True, aligns=aligns, max_col=70))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ class Lexicon:
     name: str = "lexicon"
     own_threshold: float = 0.5
     has_scores: bool = True
+    left_out: Counter[str] = field(default_factory=Counter)
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     def find(self, passages: Sequence[Passage], threshold: float | None = None) -> Found:

@@ -111,10 +111,12 @@ def test_system_without_scores_has_no_curve(tmp_path):
     import spacy
 
     nlp = spacy.blank("en")
-    nlp.add_pipe("entity_ruler").add_patterns([{"label": "PER", "pattern": "Alan"}])
+    patterns = [{"label": "PER", "pattern": "Alan"}, {"label": "DATE", "pattern": "moon"}]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)
     report = make_runner(tmp_path, ClosedPipeline(nlp, "ruled", {"PER": "person"})).run([TRAVELS])
     row = report["datasets"][0]
     assert {"calibration", "threshold_curve"}.isdisjoint(row)
+    assert row["left_out"] == {"label 'DATE' not mapped": 2}
     assert row["metrics"]["strict"]["micro"]["n_correct"] == 2
 
 

@@ -67,7 +67,7 @@ def test_fingerprint_changes_with_settings_and_not_by_use(tiny_nlp):
 def test_closed_pipeline_answers_for_mapped_labels_and_counts_the_others(ruled_nlp):
     system = ClosedPipeline(ruled_nlp, "ruled", {"PER": "person"})
     assert system.find([Passage(TEXT, ("person", "city"))]) == [(Mention(0, 1, "person"),)]
-    assert system.n_unmapped == 1
+    assert system.left_out == {"label 'GPE' not mapped": 1}
     assert system.find([Passage(TEXT, ("city",))]) == [()]
     with pytest.raises(ValueError, match="'ruled' gives entities without scores"):
         system.find([], 0.5)
@@ -118,10 +118,10 @@ def test_gliner_is_asked_in_characters_and_answers_in_words():
 
     system = Gliner(SimpleNamespace(predict_entities=predict_entities), "gliner:fake")
     assert [len(at[0]) for at in system.find_at([Passage(TEXT, ("person", "city"))], (0.5, 0.85))] == [2, 1]
-    system.n_misaligned = 0
+    system.left_out.clear()
     found = system.find([Passage(TEXT, ("person", "city"))])
     assert found == [(Mention(0, 1, "person", 0.9), Mention(4, 5, "city", 0.8))]
-    assert system.n_misaligned == 1
+    assert system.left_out == {"not at the borders of words": 1}
     assert "gliner:fake" in system.fingerprint()
 
 
