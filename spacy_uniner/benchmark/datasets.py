@@ -126,7 +126,8 @@ def unpack(path: Path, folder: Path) -> None:
     else:
         with tarfile.open(path) as tar:
             check_members(path, [(m.name, m.size, not (m.isfile() or m.isdir())) for m in tar.getmembers()])
-            tar.extractall(folder, filter="data")
+            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in every 3.10 and 3.11
+            tar.extractall(folder, **safe)  # type: ignore[arg-type]
 
 
 def check_members(path: Path, members: Sequence[tuple[str, int, bool]]) -> None:
