@@ -52,6 +52,7 @@ def server(tmp_path):
 
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.handle_error = lambda *args: None  # a download that is stopped hangs up
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield folder, f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
@@ -189,6 +190,35 @@ def test_archive_that_unpacks_to_too_much_is_refused(server, tmp_path, monkeypat
         fetch(spec_of_archive(url, "a.zip"), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_damaged_archive_is_refused(server, tmp_path, name):
+    folder, url = server
+    (folder / name).write_bytes(make_zip(["data/test.txt"])[:40] if name == "a.zip" else make_tar("data/test.txt")[:40])
+    with pytest.raises(ValueError, match=f"{name} cannot be unpacked .*delete it and fetch it again"):
+        fetch(spec_of_archive(url, name), tmp_path)
+
+
+def test_archive_without_a_split_is_refused(server, tmp_path):
+    folder, url = server
+    (folder / "a.zip").write_bytes(make_zip(["other/test.txt"]))
+    with pytest.raises(ValueError, match=r"'travels': data/test.txt is not among what .*correct files in travels.yml"):
+        fetch(spec_of_archive(url, "a.zip"), tmp_path)
+
+
+def test_download_stops_where_it_grows_too_large(server, tmp_path, monkeypatch):
+    folder, url = server
+    (folder / "a.txt").write_text("O\n" * 3_000_000, encoding="utf8")
+    monkeypatch.setattr(datasets, "MAX_BYTES", 2_000)
+    written = []
+    write = datasets.LimitedFile.write
+    monkeypatch.setattr(datasets.LimitedFile, "write", lambda self, part: written.append(write(self, part)))
+    spec = make_spec(source=Source({"test": "test.txt"}, urls={"test": f"{url}/a.txt"}))
+    with pytest.raises(ValueError, match="larger than 2,000 bytes"):
+        fetch(spec, tmp_path)
+    assert sum(written) <= 2_000
+    assert list((tmp_path / "travels").iterdir()) == []  # no part of it either
+
+
 # Loading
 
 
@@ -218,6 +248,14 @@ def test_own_form_is_read_from_a_folder(tmp_path):
     assert len(load(make_spec(), "test", tmp_path, tmp_path / "none").passages) == 3
 
 
+def test_own_form_may_have_the_name_of_the_tokens_form(tmp_path):
+    (tmp_path / "travels").mkdir()
+    record = {"text": "Alan flew.", "spans": [{"start": 0, "end": 4, "label": "PER"}]}
+    (tmp_path / "travels" / "test.jsonl").write_text(json.dumps(record), encoding="utf8")
+    spec = make_spec(format="json-spans", source=Source({"test": "test.jsonl"}))
+    assert load(spec, "test", tmp_path, tmp_path).passages[0].mentions == (Mention(0, 1, "person"),)
+
+
 @pytest.mark.parametrize(
     "spec, reason",
     [
@@ -237,6 +275,13 @@ def test_split_that_is_not_at_hand_says_what_to_do(tmp_path, spec, reason):
     "records, labels, reason",
     [
         ([TOKENS], {"PER": "human"}, "label 'PER' is asked as 'human', but the specification says 'person'"),
+        (
+            [TOKENS],
+            {"PER": "person", "MISC": "other"},
+            "label 'MISC' is asked as 'other', but .* drops it. Take it out",
+        ),
+        ([TOKENS], {"PER": "person", "ORG": "group"}, "label 'ORG' is asked as 'group', but .* does not know it"),
+        ([TOKENS], {"PER": 3}, "labels.json is no JSON object of labels: the type of 'PER' is 3"),
         ([TOKENS], {"LOC": "location"}, "label 'PER' has no type name. Add it to types, or to dropped, in travels.yml"),
         ([], None, "holds no sentence. Is it the right file for 'travels', test"),
         ([{"tokens": [], "spans": []}], None, "holds no sentence"),
@@ -273,6 +318,16 @@ def test_check_names_counts_losses_and_leakage(tmp_path):
         "test has 2 sentences, expected 5.",
         "leakage: 1 sentences of test are in train, too.",
     ]
+
+
+@pytest.mark.parametrize(
+    "average, problems", [(0.7, []), (3.0, ["test has 0.7 mentions a sentence, expected about 3.0."])]
+)
+def test_check_names_mentions_that_are_too_few_or_too_many(tmp_path, average, problems):
+    (tmp_path / "travels").mkdir()
+    (tmp_path / "travels" / "test.txt").write_text(BIO, encoding="utf8")
+    spec = make_spec(expected=Expected({"test": 3}, 2, 1.0, average))
+    assert check(spec, [load(spec, "test", tmp_path, tmp_path)]) == problems
 
 
 def test_check_names_ids_that_stand_twice(tmp_path):

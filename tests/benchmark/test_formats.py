@@ -71,6 +71,24 @@ def test_fine_labels_may_be_cut_to_coarse_ones(tmp_path):
     assert found == [(("Alan",), ((0, 1, "person"),))]
 
 
+def test_words_may_hold_white_space_other_than_blanks_and_tabs(tmp_path):
+    found, _ = read("columns", tmp_path / "a.txt", "New\u00a0York  B-LOC\t\n")
+    assert found == [(("New\u00a0York",), ((0, 1, "LOC"),))]
+
+
+def test_empty_words_are_left_out_and_counted(tmp_path):
+    found, losses = read(
+        "columns", tmp_path / "a.txt", "\tO\nAlan\tB-PER\n\u00a0\tI-PER\nBean\tI-PER\n", separator="\t"
+    )
+    assert found == [(("Alan", "Bean"), ((0, 2, "PER"),))]
+    assert losses == {"empty words": 2}
+
+
+def test_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfAlan B-PER\n")
+    assert read("columns", tmp_path / "a.txt")[0] == [(("Alan",), ((0, 1, "PER"),))]
+
+
 @pytest.mark.parametrize(
     "line, reason",
     [("Alan", "one column where word and tag"), ("Alan PER", "'PER' is no tag"), ("Alan X-PER", "'X-PER' is no tag")],
@@ -107,6 +125,12 @@ def test_tokens_with_spans_are_read(tmp_path):
         ("5", "a JSON int, expected an object"),
         ('{"tokens": ["a"]}', 'expected "tokens" and "spans" .KeyError: \'spans\''),
         ('{"tokens": ["a"], "spans": [[0, 1]]}', 'expected "tokens" and "spans" .ValueError'),
+        ('{"tokens": "abc", "spans": []}', "expected .*: the tokens 'abc' are no list"),
+        ('{"tokens": [null], "spans": []}', "expected .*: None is no text"),
+        ('{"tokens": ["a", " "], "spans": []}', "a word is empty"),
+        ('{"tokens": ["a"], "spans": [[0, 1.5, "A"]]}', "expected .*: 1.5 is no offset"),
+        ('{"tokens": ["a"], "spans": [[0, true, "A"]]}', "expected .*: True is no offset"),
+        ('{"tokens": ["a"], "spans": [[0, 1, null]]}', "expected .*: None is no text"),
         ('{"tokens": ["a"], "spans": [[0, 2, "A"]]}', r"span 'A' \[0, 2\) is out of bounds; there are 1 words"),
         ('{"tokens": ["a"], "spans": [[1, 1, "A"]]}', r"span 'A' \[1, 1\) is out of bounds"),
         ('{"tokens": ["a"], "spans": [[-1, 1, "A"]]}', r"span 'A' \[-1, 1\) is out of bounds"),
@@ -125,6 +149,14 @@ def test_docbins_are_read_by_entities_or_by_a_group(tmp_path):
     DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / "a.spacy")
     assert read("spacy", tmp_path / "a.spacy")[0] == [(("Alan", "Bean"), ((0, 2, "PER"),))]
     assert read("spacy", tmp_path / "a.spacy", spans_key="sc")[0] == [(("Alan", "Bean"), ((0, 1, "FIRST"),))]
+
+
+def test_group_that_no_doc_has_is_refused(tmp_path):
+    doc = Doc(spacy.blank("en").vocab, words=["Alan"])
+    doc.spans["sc"] = []
+    DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / "a.spacy")
+    with pytest.raises(ValueError, match=r"a.spacy: no Doc has the span group 'cs'. Groups: sc. Correct the option"):
+        read("spacy", tmp_path / "a.spacy", spans_key="cs")
 
 
 def test_file_that_is_no_docbin_is_refused(tmp_path):
@@ -165,6 +197,8 @@ def test_texts_may_be_sentences_and_a_list(tmp_path):
     "record, reason",
     [
         ({"spans": []}, "expected the fields text, spans, start, end, label .KeyError: 'text'"),
+        ({"text": None, "spans": []}, "expected the fields .*: None is no text"),
+        ({"text": "a", "spans": [{"start": "0", "end": 1, "label": "A"}]}, "expected the fields .*: '0' is no offset"),
         ({"text": "a", "spans": [{"start": 0, "end": 5, "label": "A"}]}, "out of bounds; there are 1 characters"),
     ],
 )
@@ -173,9 +207,24 @@ def test_broken_text_is_refused(tmp_path, record, reason):
         read("json-spans", tmp_path / "a.jsonl", json.dumps(record))
 
 
-def test_white_space_is_no_word(tmp_path):
-    content = json.dumps({"text": "Alan \n Bean", "spans": [{"start": 0, "end": 11, "label": "PER"}]})
-    assert read("json-spans", tmp_path / "a.jsonl", content)[0] == [(("Alan", "Bean"), ((0, 2, "PER"),))]
+@pytest.mark.parametrize("is_sentence", [True, False])
+def test_white_space_is_no_word(tmp_path, is_sentence):
+    spans = [{"start": 0, "end": 11, "label": "PER"}, {"start": 5, "end": 7, "label": "GAP"}]
+    content = json.dumps({"text": "Alan \n Bean", "spans": spans})
+    found, losses = read("json-spans", tmp_path / "a.jsonl", content, is_sentence=is_sentence)
+    assert found == [(("Alan", "Bean"), ((0, 2, "PER"),))]
+    assert losses == {"misaligned": 1}
+
+
+@pytest.mark.parametrize("form", ["json-spans", "jsonl-tokens", "conversations"])
+def test_broken_list_names_the_line(tmp_path, form):
+    with pytest.raises(ValueError, match=r"a.json, line 2: not JSON: .*Is the file cut"):
+        read(form, tmp_path / "a.json", '[{"text": "a"},\n{"text": ')
+
+
+def test_broken_record_of_a_list_is_named_by_its_place(tmp_path):
+    with pytest.raises(ValueError, match=r"a.json, record 2: a JSON int, expected an object"):
+        read("json-spans", tmp_path / "a.json", '[\n\n{"text": "a",\n"spans": []},\n5]')
 
 
 def test_brat_documents_are_read(tmp_path):
@@ -191,7 +240,9 @@ def test_brat_documents_are_read(tmp_path):
     "line, reason",
     [
         ("T1\tPER 0 400\tAlan", r"'PER' \[0, 400\) is out of bounds"),
-        ("T1\tPER 0\tAlan", "no brat mention"),
+        ("T1\tPER 0\tAlan", "no brat mention .bounds come in pairs"),
+        ("T1\tPER 0 4;5\tAlan", "no brat mention .bounds come in pairs"),
+        ("T1\tPER 0 4;5 400\tAlan", r"'PER' \[5, 400\) is out of bounds"),
         ("T1", "no brat mention"),
         ("T1\tPER a b\tAlan", "no brat mention"),
     ],
@@ -207,6 +258,27 @@ def test_brat_text_that_is_no_utf8_is_refused(tmp_path):
     (tmp_path / "d1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match=r"d1.txt: not UTF-8"):
         read("brat", tmp_path)
+
+
+def test_brat_texts_without_annotation_are_not_taken_for_empty_ones(tmp_path):
+    (tmp_path / "README.txt").write_text("Read me.", encoding="utf8")
+    assert read("brat", tmp_path) == ([], {"texts without annotation": 1})
+
+
+def test_brat_mention_of_another_text_is_left_out_and_counted(tmp_path):
+    (tmp_path / "d1.txt").write_text("Alan\nBean flew.", encoding="utf8")
+    (tmp_path / "d1.ann").write_text("T1\tPER 0 9\tAlan Bean\nT2\tPER 5 9\tBeam\nT3\tX 10 14\n", encoding="utf8")
+    found, losses = read("brat", tmp_path)
+    assert found == [(("Alan", "Bean", "flew", "."), ((0, 2, "PER"), (2, 3, "X")))]
+    assert losses == {"other text than annotated": 1}
+
+
+def test_brat_documents_of_one_name_in_two_folders_have_two_ids(tmp_path):
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        (folder / "1.txt").write_text("Alan.", encoding="utf8")
+        (folder / "1.ann").write_text("", encoding="utf8")
+    assert [sentence.id for sentence in READERS["brat"](tmp_path, {}, Losses())] == ["a/1.1", "b/1.1"]
 
 
 def test_folder_without_brat_documents_is_refused(tmp_path):
@@ -227,9 +299,26 @@ def test_pubtator_is_read(tmp_path):
     assert [spans for _, spans in found] == [((0, 1, "PER"),), ((2, 5, "LOC"),)] * 2
 
 
+def test_pubtator_may_lack_empty_lines_and_concepts(tmp_path):
+    without = re.sub(r"\tx$", "", PUBTATOR, flags=re.MULTILINE) + "7\tAssociation\tA\tB\tNovel\n"
+    found, losses = read("pubtator", tmp_path / "a.txt", without + without)
+    assert [spans for _, spans in found] == [((0, 1, "PER"),), ((2, 5, "LOC"),)] * 2
+    assert losses == {}
+
+
+def test_pubtator_mention_of_another_text_is_left_out_and_counted(tmp_path):
+    found, losses = read("pubtator", tmp_path / "a.txt", PUBTATOR.replace("4\tAlan", "4\tEllen"))
+    assert [spans for _, spans in found] == [(), ((2, 5, "LOC"),)]
+    assert losses == {"other text than annotated": 1}
+
+
 @pytest.mark.parametrize(
     "line, reason",
-    [("7\t0\t99\tA\tPER\tx", "out of bounds; there are 32 characters"), ("7\ta\t4\tA\tPER\tx", "no PubTator mention")],
+    [
+        ("7\t0\t99\tA\tPER\tx", "out of bounds; there are 32 characters"),
+        ("7\ta\t4\tA\tPER\tx", "no PubTator mention"),
+        ("x", "no PubTator"),
+    ],
 )
 def test_broken_pubtator_mention_is_refused(tmp_path, line, reason):
     with pytest.raises(ValueError, match=rf"a.txt, line 3: .*{reason}"):
@@ -260,7 +349,16 @@ def test_answers_are_located_word_by_word_wherever_they_stand(tmp_path):
     assert losses == {"not in the text": 1, "unreadable answers": 1}
 
 
-@pytest.mark.parametrize("record", [{}, {"conversations": [{"value": "Hello"}]}, {"conversations": "x"}])
+@pytest.mark.parametrize("turns", [["Text: a"], ["Text: a", "What describes city in the text?"], ["Text: a", "b", "c"]])
+def test_conversation_that_asks_nothing_is_refused(tmp_path, turns):
+    record = {"conversations": [{"value": turn} for turn in turns]}
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1: no turn asks 'What describes TYPE in the text.' and is"):
+        read("conversations", tmp_path / "a.jsonl", json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"conversations": [{"value": "Hello"}]}, {"conversations": "x"}, ask("a", "city", None)]
+)
 def test_record_that_is_no_conversation_is_refused(tmp_path, record):
     with pytest.raises(ValueError, match=r"a.jsonl, line 1: no conversation with a text"):
         read("conversations", tmp_path / "a.jsonl", json.dumps(record))

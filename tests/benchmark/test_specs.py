@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import srsly
 
-from spacy_uniner.benchmark.specs import ZERO_SHOT, choose_suite, read_spec, read_specs
+from spacy_uniner.benchmark.formats import READERS
+from spacy_uniner.benchmark.specs import FORMATS, ZERO_SHOT, choose_suite, read_spec, read_specs
 from spacy_uniner.configs_folder import find_configs
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,16 @@ def test_number_of_types_is_the_papers_or_a_note_says_why_not(specs):
     for spec in specs:
         if spec.expected and len(set(spec.types.values())) != spec.expected.n_types:
             assert "types" in spec.note or spec.name == "stackoverflow-ner", spec.name
+
+
+def test_every_format_has_a_reader():
+    assert set(FORMATS) == set(READERS)
+
+
+def test_committed_urls_are_of_https(specs):
+    for spec in specs:
+        for url in {*spec.source.urls.values(), spec.source.archive} - {None}:
+            assert url.startswith("https://"), spec.name
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="datasets that are not ours are not at hand")
@@ -105,6 +116,40 @@ def test_good_specification_is_read(tmp_path):
         ({"name": "others"}, r"name is 'others', expected that of the file, 'notes'"),
         ({"dropped": ["MED"]}, r"labels both typed and dropped: MED"),
         ({"types": {}}, r"types is empty"),
+        ({"types": ["MED"]}, r"types: \['MED'\] is no mapping of text to text"),
+        ({"types": {"MED": ""}}, r"types: 'MED': '' is not text to text"),
+        ({"types": {"MED": "drug", True: "yes"}}, r"types: True: 'yes' is not text to text. Put both in quotes"),
+        ({"dropped": "MISC"}, r"dropped is 'MISC', expected a list of labels"),
+        ({"dropped": None}, r"dropped is None, expected a list of labels"),
+        ({"licence": None}, r"licence is None, expected text"),
+        ({"options": {"seperator": ","}}, r"format 'columns' has no option 'seperator'. It has: word, tag, separator"),
+        ({"options": {"scheme": "bmes"}}, r"scheme is 'bmes', expected one of: bio, iob1, io"),
+        ({"options": ["word"]}, r"options is \['word'\], expected a mapping"),
+        ({"format": "brat", "options": {"word": 0}}, r"format 'brat' has no option 'word'. It has: none"),
+        ({"source": None}, r"notes.yml, source: unknown None"),
+        ({"source": {"files": {"tset": "a"}}}, r"split 'tset' is unknown, expected one of: train, dev, test"),
+        ({"source": {"files": {"test": "../a"}}}, r"'../a' leaves its folder"),
+        ({"source": {"files": {"test": "/a"}}}, r"'/a' leaves its folder"),
+        ({"source": {"files": {"test": 3}}}, r"source: files: 'test': 3 is not text to text"),
+        ({"source": {"files": {}, "urls": {"test": "https://a"}}}, r"urls of test, but no files of these"),
+        ({"source": {"files": {"test": "a"}, "urls": {"test": "file:///a"}}}, r"'file:///a' is no https or http URL"),
+        ({"source": {"files": {"test": "a"}, "archive": "ftp://a"}}, r"'ftp://a' is no https or http URL"),
+        ({"source": {"files": {"test": "a"}, "sha256": {"https://b": "0"}}}, r"sha256 of https://b, which is none of"),
+        (
+            {"expected": {"sentences": {"tset": 1}, "n_types": 1, "words_per_sentence": 1, "mentions_per_sentence": 1}},
+            r"expected: sentences is {'tset': 1}, expected numbers of train, dev, test",
+        ),
+        (
+            {
+                "expected": {
+                    "sentences": {"dev": "1"},
+                    "n_types": 1,
+                    "words_per_sentence": 1,
+                    "mentions_per_sentence": 1,
+                }
+            },
+            r"expected: \['1', 1, 1, 1\] are not all numbers above 0",
+        ),
         ({"access": "licensed"}, r"how_to_get is missing"),
         ({"source": {"files": {}}}, r"how_to_get is missing"),
     ],
