@@ -1,7 +1,7 @@
 """Gold annotation in the forms in which it is published: one reader a form, all of them giving sentences in words.
 
-Nothing is lost silently: what had to be repaired or left out is counted in a `Losses`. Over 300 lines, since seven forms
-each bring their own ways to be broken.
+Nothing is lost silently: what had to be repaired or left out is counted in a `Losses`. Over 300 lines, since seven
+forms each bring their own ways to be broken.
 """
 
 from __future__ import annotations
