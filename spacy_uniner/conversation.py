@@ -1,4 +1,7 @@
-"""The UniversalNER conversation: a passage becomes a prompt or turns to learn from, a reply becomes surface forms."""
+"""The UniversalNER conversation: a passage becomes a prompt or turns to learn from, a reply becomes surface forms.
+
+Both directions stand here, because they must agree; the scanner of broken replies makes it longer than other modules.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from .passages import Passage
 
 System = Literal["text", "paragraph"]  # the last word of the system prompt: asked by, tuned with
 Speaker = Literal["human", "gpt"]
-Problem = Literal["empty", "no list", "not strings", "cut off", "quotes", "lines", "fenced", "preamble", "trailing"]
+Problem = Literal["empty", "no list", "not strings", "cut off", "malformed", "lines", "fenced", "preamble", "trailing"]
 
 STOP = "</s>"
 ROLES: dict[Speaker, str] = {"human": "USER", "gpt": "ASSISTANT"}
 
-_LIST = re.compile(r"\[\s*(?:[\"'“‘\]]|$)")
+_LIST = re.compile(r"\[\s*(?:[\"'“‘\]]|\Z)")
 _LINE = re.compile(r"^[ \t]*(?:[-*•–]|\d{1,4}[.)])[ \t]+(\S.*)$", re.MULTILINE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|\"|[\x00-\x1f]", re.DOTALL)
@@ -37,8 +40,8 @@ class Reply:
 
     surfaces: the surface forms, each once, in the order given.
     problem: why the reply is not the JSON list of strings that was asked for; None if it is. "empty", "no list" and
-        "not strings" lose surfaces, and so may "cut off", the last one; the others were repaired. Of several problems
-        the first in the order of `Problem`.
+        "not strings" lose surfaces, and so may "cut off", the last one; the others were repaired. "malformed" are
+        quotes, commas and escapes that JSON does not know. Of several problems the first in the order of `Problem`.
     """
 
     surfaces: tuple[str, ...]
@@ -89,8 +92,8 @@ def prompt_of_all(passage: Passage, system: System = "text", dataset: str = "") 
 def make_turns(passage: Passage, dataset: str = "", all_in_one: bool = False) -> tuple[Turn, ...]:
     """Make the whole conversation about a passage, with the answers.
 
-    A type of which the annotation cannot tell all mentions (`Passage.unknown`) is not asked. Mentions stand in the order
-    of the text, and a surface form as often as it is mentioned, as in the released data.
+    A type of which the annotation cannot tell all mentions (`Passage.unknown`) is not asked. Mentions stand in the
+    order of the text, and a surface form as often as it is mentioned, as in the released data.
 
     dataset: see `prefix_of`.
     all_in_one: one query for all types, in place of one for each.
@@ -142,7 +145,7 @@ def parse_reply(text: str) -> Reply:
         return _judge(value)
     found = _LIST.search(text)
     if found is None and (lines := _LINE.findall(text)):
-        return Reply(_tidy([_unquote(line) for line in lines]), "lines")
+        return Reply(tuple(dict.fromkeys(map(_unquote, lines))), "lines")
     start = found.start() if found else text.find("[")
     if start < 0:
         return Reply((), "no list")
@@ -152,15 +155,15 @@ def parse_reply(text: str) -> Reply:
     before, after = text[:start], text[end:]
     if "```" in before:
         return Reply(reply.surfaces, "fenced")
-    if before.strip():
+    if before:
         return Reply(reply.surfaces, "preamble")
-    return Reply(reply.surfaces, "trailing" if after.strip() else None)
+    return Reply(reply.surfaces, "trailing" if after else "malformed")
 
 
 def parse_reply_to_all(text: str, types: Sequence[str]) -> tuple[Reply, ...]:
     """Read the surface forms of each type from the reply to the one query for all types.
 
-    RETURNS: a reply for each type, in their order; "no list" where the reply has none for it.
+    RETURNS: a reply for each type, in their order, with the problem of its own list; "no list" where it has none.
     """
     text = text.strip().removesuffix(STOP).rstrip()
     if not text:
@@ -204,14 +207,10 @@ def _judge(values: list[Any]) -> Reply:
     return Reply(tuple(dict.fromkeys(surfaces)), None if len(surfaces) == len(values) else "not strings")
 
 
-def _tidy(surfaces: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(surface.strip() for surface in surfaces if surface.strip()))
-
-
 def _parse_part(text: str, type_: str) -> Reply:
     """Read the list that stands behind a type's name in a reply that is no JSON."""
     written = {re.escape(type_), re.escape(json.dumps(type_)[1:-1])}
-    key = re.search(rf"(?:^|[\"'{{,\s])(?:{'|'.join(sorted(written))})[\"']?\s*:\s*(?=\[|$)", text)
+    key = re.search(rf"(?:[\"']|(?:\A|[{{,\n])[ \t]*)(?:{'|'.join(sorted(written))})[\"']?\s*:\s*(?=\[|\Z)", text)
     if key is None:
         return Reply((), "no list")
     if key.end() == len(text):
@@ -228,7 +227,7 @@ def _unquote(line: str) -> str:
 def _scan_list(text: str, start: int) -> tuple[Reply, int]:
     """Read the list that begins at `start`, by the characters.
 
-    RETURNS: the surface forms, with "cut off", "not strings", "quotes" or no problem; and the list's end.
+    RETURNS: the surface forms, with "not strings", "cut off", "malformed" or no problem; and the list's end.
     """
     surfaces: list[str] = []
     problems: set[Problem] = set()
@@ -254,11 +253,14 @@ def _scan_list(text: str, start: int) -> tuple[Reply, int]:
                 break
             surface, is_clean = _unescape(text[at + 1 : end])
             if text[at] != '"' or not is_clean:
-                problems.add("quotes")
+                problems.add("malformed")
             surfaces.append(surface)
             at = end + 1
             continue
-        end = _find_bare_end(text, at)
+        end = _find_bare_end(text, at, is_strict)
+        if end == len(text) and is_strict:
+            is_strict = False
+            end = _find_bare_end(text, at, is_strict)
         bare = text[at:end].strip()
         if end == len(text):
             problems.add("cut off")
@@ -266,10 +268,10 @@ def _scan_list(text: str, start: int) -> tuple[Reply, int]:
             problems.add("not strings")
         else:
             surfaces.append(bare)
-            problems.add("quotes")
+            problems.add("malformed")
         at = end
-    order: tuple[Problem, ...] = ("not strings", "cut off", "quotes")
-    return Reply(_tidy(surfaces), next((problem for problem in order if problem in problems), None)), at
+    order: tuple[Problem, ...] = ("not strings", "cut off", "malformed")
+    return Reply(tuple(dict.fromkeys(surfaces)), next((problem for problem in order if problem in problems), None)), at
 
 
 def _find_close(text: str, start: int, is_strict: bool) -> int:
@@ -279,7 +281,7 @@ def _find_close(text: str, start: int, is_strict: bool) -> int:
     apostrophes, unescaped quotes, commas and brackets may stand inside.
     """
     close = re.escape(_QUOTES[text[start]])
-    behind = r"\s*(?:$|\](?![\"'”’])|,\s*(?:$|[\"'“‘\]]))" if is_strict else r"\s*(?:$|\]|,)"
+    behind = r"\s*(?:\Z|\](?![\"'”’])|,\s*(?:\Z|[\"'“‘\]]))|\s+[\"'“‘]" if is_strict else r"\s*(?:\Z|\]|,)"
     pattern = re.compile(rf"(?:\\.)|({close})(?={behind})", re.DOTALL)
     return next((match.start() for match in pattern.finditer(text, start + 1) if match[1]), -1)
 
@@ -304,11 +306,11 @@ def _unescape(raw: str) -> tuple[str, bool]:
     return str(json.loads(f'"{_ESCAPE.sub(mend, raw)}"')), is_clean
 
 
-def _find_bare_end(text: str, start: int) -> int:
-    """Find the end of an item without quotes: the next comma or bracket that is in no brackets of the item."""
+def _find_bare_end(text: str, start: int, is_strict: bool) -> int:
+    """Find the end of an item without quotes: the next comma or bracket; if `is_strict`, in no brackets of its own."""
     depth = 0
     for at in range(start, len(text)):
         if depth == 0 and text[at] in ",]":
             return at
-        depth += (text[at] in "[{(") - (depth > 0 and text[at] in "]})")
+        depth += is_strict and (text[at] in "[{(") - (depth > 0 and text[at] in "]})")
     return len(text)
