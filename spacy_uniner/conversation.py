@@ -278,10 +278,12 @@ def _find_close(text: str, start: int, is_strict: bool) -> int:
     """Find the quote that closes the string opened at `start`; -1 if none does.
 
     A quote closes if the list ends behind it, or goes on with another string; if not `is_strict`, with anything. So
-    apostrophes, unescaped quotes, commas and brackets may stand inside.
+    apostrophes, unescaped quotes, commas and brackets may stand inside. A bracket behind which another quote ends the
+    string belongs to the string.
     """
     close = re.escape(_QUOTES[text[start]])
-    behind = r"\s*(?:\Z|\](?![\"'”’])|,\s*(?:\Z|[\"'“‘\]]))|\s+[\"'“‘]" if is_strict else r"\s*(?:\Z|\]|,)"
+    ends, opens = r"\](?![\"'”’]\s*[,\]])", r"[\"'“‘]"
+    behind = rf"\s*(?:\Z|{ends}|,\s*(?:\Z|\]|{opens}))|\s+{opens}" if is_strict else r"\s*(?:\Z|\]|,)"
     pattern = re.compile(rf"(?:\\.)|({close})(?={behind})", re.DOTALL)
     return next((match.start() for match in pattern.finditer(text, start + 1) if match[1]), -1)
 

@@ -159,6 +159,7 @@ def test_query_for_all_types_needs_types():
         ("[smile :(, Gemini 4]", ["smile :(", "Gemini 4"], "malformed"),
         ('["the "big" one", "x"]', ['the "big" one', "x"], "malformed"),
         ('["Array["int"]", "x"]', ['Array["int"]', "x"], "malformed"),
+        ('["x", "Array["int"]"]', ["x", 'Array["int"]'], "malformed"),
         ('["Apollo 11" "Gemini 4"]', ["Apollo 11", "Gemini 4"], "malformed"),
         ('["Apollo 11",]', ["Apollo 11"], "malformed"),
         ('["Apollo\n11"]', ["Apollo\n11"], "malformed"),
@@ -174,6 +175,8 @@ def test_query_for_all_types_needs_types():
         ('{"missions": ["Apollo 11"]}', ["Apollo 11"], "preamble"),
         ('["Apollo 11"] are missions.', ["Apollo 11"], "trailing"),
         ('["Apollo 11"]</s>USER: What describes city in the text? ASSISTANT: ["Rome"]', ["Apollo 11"], "trailing"),
+        ('["Apollo 11"]"', ["Apollo 11"], "trailing"),
+        ('"["Apollo 11"]"', ["Apollo 11"], "preamble"),
         # Never executed, never too deep
         ('__import__("os").getcwd()', [], "no list"),
         ("[" * 100_000, [], "cut off"),
