@@ -1,4 +1,7 @@
-"""Runs of words: windows of a long text, and what becomes of mentions that overlap."""
+"""Runs of words: windows of a long text, where surface forms stand, and what becomes of mentions that overlap.
+
+Longer than other modules by the two small structures at its end, which keep the choice among many mentions fast.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .passages import Mention
 
@@ -95,6 +98,43 @@ def find_surface(surface: Sequence[str], words: Sequence[str]) -> list[tuple[int
     return [(start, start + n_words) for start in starts if tuple(words[start : start + n_words]) == wanted]
 
 
+class Located(NamedTuple):
+    """Where surface forms stand.
+
+    runs: start and end of each place, in words; sorted, each once.
+    lost: the surface forms that stand nowhere, in the order given.
+    """
+
+    runs: tuple[tuple[int, int], ...]
+    lost: tuple[str, ...]
+
+
+def locate(surfaces: Iterable[str], words: Sequence[str]) -> Located:
+    """Find all places where surface forms stand in a text, whoever cut the text into words.
+
+    A surface form is compared without white space, begins with a word and ends with one: "U.S." is found in "U.S." and
+    in "U", ".", "S", ".", "John" not in "Johnathan". If it stands nowhere as it is written, upper and lower case are
+    held for equal (casefold). Each word is read twice at most; then a surface form is compared only where a word stands
+    that it begins with.
+
+    RETURNS: the places, which may overlap, and the surface forms lost.
+    SOURCE: our choice.
+    """
+    exact, folded = _Places(words), None
+    runs: set[tuple[int, int]] = set()
+    lost = []
+    for surface in dict.fromkeys(surfaces):
+        key = _squeeze(surface)
+        found = exact.find(key)
+        if not found and key:
+            folded = folded or _Places([word.casefold() for word in words])
+            found = folded.find(key.casefold())
+        runs.update(found)
+        if not found:
+            lost.append(surface)
+    return Located(tuple(sorted(runs)), tuple(lost))
+
+
 def resolve_overlaps(
     mentions: Sequence[Mention], overlap: Overlap, implied: frozenset[tuple[str, str]] = frozenset()
 ) -> tuple[Mention, ...]:
@@ -139,6 +179,39 @@ def let_specific_win(mentions: Sequence[Mention], implied: frozenset[tuple[str, 
     SOURCE: our choice.
     """
     return [mention for run in _group_runs(mentions) for mention in _keep_specific(run, implied)]
+
+
+class _Places:
+    """Where the words of a text stand in its characters, without white space.
+
+    Words of white space only stand nowhere; so no run begins or ends with one.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        squeezed = [_squeeze(word) for word in words]
+        self._text = "".join(squeezed)
+        self._ends: dict[int, int] = {}  # from the offset behind a word, in characters, to that behind it in words
+        self._starts: dict[str, list[tuple[int, int]]] = {}  # from a word to its offsets, in characters and in words
+        n_chars = 0
+        for place, word in enumerate(squeezed):
+            if word:
+                self._starts.setdefault(word, []).append((n_chars, place))
+                n_chars += len(word)
+                self._ends[n_chars] = place + 1
+        self._n_chars = sorted({len(word) for word in self._starts})
+
+    def find(self, key: str) -> list[tuple[int, int]]:
+        """Find the runs of words that spell `key`, which has no white space; none spell an empty one."""
+        return [
+            (start, self._ends[at + len(key)])
+            for n_chars in self._n_chars[: bisect_right(self._n_chars, len(key))]
+            for at, start in self._starts.get(key[:n_chars], ())
+            if at + len(key) in self._ends and self._text.startswith(key, at)
+        ]
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
 
 
 def _order(mention: Mention) -> tuple[int, int, str, float]:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise, permutations
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spacy_uniner.passages import Mention
-from spacy_uniner.spans import Window, cut_windows, find_surface, let_specific_win, merge_windows, resolve_overlaps
+from spacy_uniner.spans import (
+    Located,
+    Window,
+    cut_windows,
+    find_surface,
+    let_specific_win,
+    locate,
+    merge_windows,
+    resolve_overlaps,
+)
 
 PHYSICIST = frozenset({("physicist", "scientist"), ("physicist", "person"), ("scientist", "person")})
 SYNONYMS = frozenset({("film", "movie"), ("movie", "film")})
@@ -508,3 +520,120 @@ def test_surface_is_found_word_by_word_wherever_it_stands(surface, places):
 
 def test_places_of_a_surface_may_overlap():
     assert find_surface(["la", "la"], ["la", "la", "la"]) == [(0, 2), (1, 3)]
+
+
+# Surface forms in words that others have cut
+
+
+@pytest.mark.parametrize(
+    "surface, text, runs",
+    [
+        ("John", "John met Johnathan and John", [(0, 1), (4, 5)]),  # all of them, and not in Johnathan
+        ("nathan", "John met Johnathan", []),  # nor at its end
+        ("met John", "John met Johnathan", []),
+        ("U.S.", "the U.S. and the U . S .", [(1, 2), (4, 8)]),
+        ("U. S.", "the U.S. and", [(1, 2)]),
+        ("U.S", "the U.S. and", []),  # ends inside a word
+        ("New  York\n", "in New York City", [(1, 3)]),
+        ("rock'n'roll", "rock 'n' roll", [(0, 3)]),
+        ("la la", "la la la", [(0, 2), (1, 3)]),  # places may overlap
+        ("İstanbul", "in İstanbul , İ stanbul", [(1, 2), (3, 5)]),
+        ("Rome", "İİİ Rome İ", [(1, 2)]),  # behind letters that get longer in lower case
+        ("rome", "İİİ Rome İ ROME", [(1, 2), (3, 4)]),
+        ("i̇stanbul", "in İstanbul", [(1, 2)]),
+        ("STRASSE", "die Straße , die strasse", [(1, 2), (4, 5)]),
+        ("s", "ß", []),  # half a letter
+        ("ΣΟΦΟΣ", "ο σοφός σοφος", [(2, 3)]),
+        ("Apple", "apple Apple APPLE", [(1, 2)]),  # as it is written, if it is anywhere
+        ("日本", "日本 大学 日本大学", [(0, 1)]),
+        ("🚀", "a 🚀 b", [(1, 2)]),
+    ],
+)
+def test_surface_is_located_from_word_border_to_word_border(surface, text, runs):
+    assert locate([surface], text.split(" ")) == (tuple(runs), () if runs else (surface,))
+
+
+def test_runs_of_all_surfaces_are_sorted_and_lost_ones_told_once():
+    words = ["Ann", "met", "Bob", "and", "Ann"]
+    found = locate(["Bob", "Eve", "ann", "Ann", "", "Eve", " "], words)
+    assert found == Located(runs=((0, 1), (2, 3), (4, 5)), lost=("Eve", "", " "))
+
+
+def test_words_of_white_space_are_in_runs_but_at_no_border():
+    assert locate(["New York"], ["\n", "New", " ", "York", "  "]).runs == ((1, 4),)
+
+
+@pytest.mark.parametrize("surfaces, words", [([], ["a"]), (["a"], []), ([], [])])
+def test_nothing_is_located_in_nothing(surfaces, words):
+    assert locate(surfaces, words) == ((), tuple(surfaces))
+
+
+words_lists = st.lists(st.text(st.sampled_from("aAbBßsİi̇. \u00a0"), max_size=3), max_size=12)
+
+
+def squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def locate_slowly(surface: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """Compare with every run that has characters in its first and last word."""
+    runs = [
+        (start, end)
+        for start in range(len(words))
+        for end in range(start + 1, len(words) + 1)
+        if squeeze(words[start]) and squeeze(words[end - 1])
+    ]
+    spelled = {run: squeeze("".join(words[run[0] : run[1]])) for run in runs}
+    exact = [run for run in runs if spelled[run] == squeeze(surface)]
+    return exact or [run for run in runs if spelled[run].casefold() == squeeze(surface).casefold()]
+
+
+@given(st.lists(st.text(st.sampled_from("aAbBßsİi̇. "), max_size=6), max_size=5), words_lists)
+def test_located_runs_spell_their_surfaces(surfaces, words):
+    runs = {surface: locate_slowly(surface, words) for surface in surfaces}
+    found = locate(surfaces, words)
+    assert found.runs == tuple(sorted({run for places in runs.values() for run in places}))
+    assert found.lost == tuple(surface for surface in runs if not runs[surface])
+
+
+def count_steps(call: Callable[[], Any]) -> int:
+    """Count the operations of the interpreter during a call."""
+    n_steps = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal n_steps
+        frame.f_trace_opcodes = True
+        n_steps += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return n_steps
+
+
+@pytest.mark.parametrize("kind", ["found", "lost", "common start", "one word"])
+def test_locating_takes_steps_in_proportion_to_the_text(kind):
+    def make(n_words: int) -> tuple[list[str], list[str]]:
+        surfaces = {
+            "found": [f"w{n} w{n + 1}" for n in range(100)],
+            "lost": [f"x{n} y" for n in range(100)],
+            "common start": [f"the w{n} x" for n in range(100)],
+            "one word": ["a " * n for n in range(1, 101)],
+        }[kind]
+        if kind == "one word":
+            return surfaces, ["a"] * n_words
+        return surfaces, [f"w{n // 2}" if n % 2 else "the" for n in range(n_words)]
+
+    n_small, n_large = (count_steps(lambda n=n: locate(*make(n))) for n in (500, 2000))
+    assert n_large < 6 * n_small  # 4 if linear, 16 if quadratic
+
+
+def test_many_surfaces_are_located_in_a_very_long_passage():
+    words = [f"w{n % 50_000}" for n in range(100_000)]
+    found = locate([f"W{n} w{n + 1}" for n in range(100)], words)
+    assert len(found.runs) == 200
+    assert not found.lost
