@@ -86,18 +86,6 @@ def merge_windows(mentions_by_window: Sequence[Sequence[Mention]], windows: Sequ
     return tuple(next(same) for _, same in groupby(merged, key=lambda m: (m.start, m.end, m.type)))
 
 
-def find_surface(surface: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
-    """Find all places where a surface form stands in a text, word by word.
-
-    surface: its words. None are found nowhere.
-    RETURNS: start and end of each place, in words; places may overlap.
-    """
-    n_words = len(surface)
-    wanted = tuple(surface)
-    starts = range(len(words) - n_words + 1) if n_words else ()
-    return [(start, start + n_words) for start in starts if tuple(words[start : start + n_words]) == wanted]
-
-
 class Located(NamedTuple):
     """Where surface forms stand.
 

@@ -19,7 +19,6 @@ from spacy_uniner.spans import (
     Located,
     Window,
     cut_windows,
-    find_surface,
     let_specific_win,
     locate,
     merge_windows,
@@ -499,27 +498,6 @@ def test_merging_finds_every_mention_of_half_of_what_windows_really_share(n_unit
             best[mention.start, mention.end, mention.type] = mention
     expected = tuple(best[key] for key in sorted(best))
     assert merge_windows(find_in_windows(expected, windows), windows) == expected
-
-
-# Surface forms
-
-
-@pytest.mark.parametrize(
-    "surface, places",
-    [
-        ("John", [(0, 1), (4, 5)]),  # and not in Johnathan
-        ("John met", [(0, 2)]),
-        ("met John", []),
-        ("", []),
-        ("John met Johnathan and John again", []),  # longer than the text
-    ],
-)
-def test_surface_is_found_word_by_word_wherever_it_stands(surface, places):
-    assert find_surface(surface.split(), ["John", "met", "Johnathan", "and", "John"]) == places
-
-
-def test_places_of_a_surface_may_overlap():
-    assert find_surface(["la", "la"], ["la", "la", "la"]) == [(0, 2), (1, 3)]
 
 
 # Surface forms in words that others have cut

@@ -20,7 +20,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.tokens import Span as TokenSpan
 
-from ..spans import find_surface
+from ..spans import locate
 
 Span = tuple[int, int, str]
 
@@ -434,10 +434,9 @@ def read_conversations(path: Path, options: Mapping[str, Any], losses: Losses) -
         words = tuple(token.text for token in nlp.make_doc(text) if not token.is_space)
         spans: set[Span] = set()
         for type_, surfaces in surfaces_by_type.items():
-            for surface in dict.fromkeys(surfaces):
-                runs = find_surface([token.text for token in nlp.make_doc(str(surface)) if not token.is_space], words)
-                losses.count("not in the text", not runs)
-                spans.update((start, end, type_) for start, end in runs)
+            located = locate(map(str, surfaces), words)
+            losses.count("not in the text", len(located.lost))
+            spans.update((start, end, type_) for start, end in located.runs)
         yield Sentence(f"{path.name}:{n}", words, tuple(sorted(spans)))
 
 
