@@ -16,9 +16,10 @@ from .report import Table
 KINDS = {
     "missed": ("#ffb3b3", "gold that was not found"),
     "spurious": ("#ffcf99", "found, but no gold"),
-    "wrong type": ("#e9bdf7", "right words, wrong type: found → gold"),
-    "wrong boundary": ("#a5d3ff", "right type, wrong words: found, and where gold is"),
+    "wrong type": ("#e9bdf7", "right words, wrong type"),
+    "wrong boundary": ("#a5d3ff", "right type, but other words"),
 }
+CORRECT = "#d3f0d3"
 MAX_PASSAGES = 60
 
 STYLE = """
@@ -32,8 +33,10 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; background: #fff; border-radius: 6px; padding: 0.5rem; display: inline-block;
   max-width: 100%; }
 figure svg { max-width: 100%; height: auto; }
-article { border: 1px solid var(--line); border-radius: 6px; padding: 0.6rem 0.9rem; margin: 0.6rem 0;
-  overflow-x: auto; }
+article { border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.9rem; margin: 0.6rem 0; display: grid;
+  grid-template-columns: 3.5rem 1fr; align-items: baseline; }
+article[hidden] { display: none; }
+mark { color: #000; }
 nav { position: sticky; top: 0; background: Canvas; padding: 0.6rem 0; border-bottom: 1px solid var(--line);
   z-index: 20; }
 button { font: inherit; border: 2px solid var(--color); border-radius: 1rem; padding: 0.1rem 0.8rem; margin: 0.15rem;
@@ -102,7 +105,7 @@ def render_errors(row: Mapping[str, Any], gold: Sequence[Passage]) -> list[str]:
     sorted_errors = []
     for passage, found in zip(gold, row["found"], strict=False):
         errors = sort_errors(passage, [Mention(*mention) for mention in found])
-        if marks_of(errors):
+        if kinds_of(errors):
             sorted_errors.append((passage, errors))
     n_shown = min(MAX_PASSAGES, len(sorted_errors))
     note = f"{len(sorted_errors)} of {row['n_sentences']} sentences have errors; shown are {n_shown}."
@@ -110,27 +113,56 @@ def render_errors(row: Mapping[str, Any], gold: Sequence[Passage]) -> list[str]:
     return parts + [render_passage(passage, errors) for passage, errors in sorted_errors[:n_shown]]
 
 
-def marks_of(errors: Errors) -> list[tuple[str, Mention, str]]:
-    """Give what is to be marked: the kind of error, where, and what is written on it."""
-    marks = [("missed", mention, mention.type) for mention in errors.missed]
-    marks += [("spurious", mention, f"{mention.type} {mention.score:.2f}") for mention in errors.spurious]
-    marks += [("wrong type", found, f"{found.type} → {gold.type}") for gold, found in errors.wrong_type]
-    for gold, found in errors.wrong_boundary:
-        marks += [("wrong boundary", found, f"{found.type}: found"), ("wrong boundary", gold, f"{gold.type}: gold")]
-    return marks
+def kinds_of(errors: Errors) -> list[str]:
+    """Give the kinds of errors that there are."""
+    found = (errors.missed, errors.spurious, errors.wrong_type, errors.wrong_boundary)
+    return [kind for kind, of_kind in zip(KINDS, found, strict=True) if of_kind]
 
 
 def render_passage(passage: Passage, errors: Errors) -> str:
-    """Mark the errors of a passage. displaCy escapes the words, but not the labels."""
-    marks = marks_of(errors)
-    labels = [f"{kind}: {text}" for kind, _, text in marks]
-    spans = [
-        {"start_token": mention.start, "end_token": mention.end, "label": escape(label)}
-        for (_, mention, _), label in zip(marks, labels, strict=True)
+    """Write a passage with its gold mentions, and again with those found, both colored by what became of them."""
+    pairs = [("wrong type", pair) for pair in errors.wrong_type]
+    pairs += [("wrong boundary", pair) for pair in errors.wrong_boundary]
+    sides: dict[str, list[tuple[Mention, str]]] = {
+        "gold": [(mention, KINDS["missed"][0]) for mention in errors.missed],
+        "found": [(mention, KINDS["spurious"][0]) for mention in errors.spurious],
+    }
+    for n, marks in enumerate(sides.values()):
+        marks += [(mention, CORRECT) for mention in errors.correct]
+        marks += [(pair[n], KINDS[kind][0]) for kind, pair in pairs]
+    lines = [
+        f"<small>{side if n == 0 else ''}</small>{render_line(passage, layer, with_scores=side == 'found')}"
+        for side, marks in sides.items()
+        for n, layer in enumerate(lay_flat(marks))
     ]
-    spans.sort(key=lambda span: (span["start_token"], span["end_token"]))
-    colors = {escape(label).upper(): KINDS[kind][0] for (kind, _, _), label in zip(marks, labels, strict=True)}
-    content = {"text": " ".join(passage.words), "spans": spans, "tokens": list(passage.words)}
-    html = displacy.render(content, style="span", manual=True, jupyter=False, options={"colors": colors})
-    kinds = ";".join(sorted({kind for kind, _, _ in marks}))
-    return f'<article data-kinds="{kinds}">{html}</article>'
+    return f'<article data-kinds="{";".join(kinds_of(errors))}">{"".join(lines)}</article>'
+
+
+def lay_flat(marks: Sequence[tuple[Mention, str]]) -> list[list[tuple[Mention, str]]]:
+    """Put marks into layers in which no two overlap, as many as it takes, at least one."""
+    layers: list[list[tuple[Mention, str]]] = [[]]
+    for mark in sorted(marks, key=lambda mark: (mark[0].start, -mark[0].end)):
+        layer = next((one for one in layers if not one or one[-1][0].end <= mark[0].start), None)
+        if layer is None:
+            layer = []
+            layers.append(layer)
+        layer.append(mark)
+    return layers
+
+
+def render_line(passage: Passage, marks: Sequence[tuple[Mention, str]], *, with_scores: bool) -> str:
+    """Write a passage with mentions marked. displaCy escapes the words, but not the labels."""
+    ends = [0]
+    for word in passage.words:
+        ends.append(ends[-1] + len(word) + 1)
+    entities = [
+        {
+            "start": ends[mention.start],
+            "end": ends[mention.end] - 1,
+            "label": escape(f"{mention.type} {mention.score:.2f}" if with_scores else mention.type),
+            "params": {"bg": color},
+        }
+        for mention, color in marks
+    ]
+    content = {"text": " ".join(passage.words), "ents": entities}
+    return str(displacy.render(content, style="ent", manual=True, jupyter=False))

@@ -10,7 +10,7 @@ import pytest
 from fakes import CREWS, LEXICON, TRAVELS, Lexicon
 
 from spacy_uniner.benchmark import page
-from spacy_uniner.benchmark.page import render_page
+from spacy_uniner.benchmark.page import lay_flat, render_page
 from spacy_uniner.benchmark.plots import draw
 from spacy_uniner.benchmark.report import (
     Published,
@@ -21,6 +21,7 @@ from spacy_uniner.benchmark.report import (
     write_markdown,
 )
 from spacy_uniner.benchmark.run import Runner, Settings
+from spacy_uniner.passages import Mention
 
 PUBLISHED = [Published("GLiNER-L", "strict", {"travels": 77.0}, 60.9, "a paper")]
 
@@ -183,3 +184,10 @@ def test_page_escapes_what_comes_from_data(report, tmp_path):
 def test_page_says_how_many_errors_it_leaves_out(report, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MAX_PASSAGES", 1)
     assert "2 of 2 sentences have errors; shown are 1." in render(report, tmp_path)
+
+
+def test_marks_that_overlap_stand_in_layers_of_their_own():
+    marks = [(Mention(*run, "city"), "") for run in ((0, 3), (1, 2), (3, 4), (2, 3), (0, 5))]
+    layers = [[(m.start, m.end) for m, _ in layer] for layer in lay_flat(marks)]
+    assert layers == [[(0, 5)], [(0, 3), (3, 4)], [(1, 2), (2, 3)]]
+    assert lay_flat([]) == [[]]
