@@ -103,7 +103,7 @@ class Questions:
         for types in sorted(set(runs_of(passage).values())):
             specific = types[0]
             same, wider = self.hierarchy.same.get(specific, ()), self.hierarchy.wider.get(specific, ())
-            ways = [(specific,), (specific,), same or (specific,), wider or (specific,)]
+            ways = [(specific,), same or (specific,), same or (specific,), wider or (specific,)]
             names.add(self._random.choice(self._random.choice(ways)))
             if wider and self._random.random() < 0.3:
                 names.add(self._random.choice(wider))
