@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import spacy
@@ -137,6 +138,15 @@ def test_benchmark_is_run_compared_and_searched_for_leakage(saved, data, tmp_pat
     found = tmp_path / "leakage.json"
     run("benchmark", "leakage", corpus, "--suite", "crossner-ai", *suite, "--n", "4", "--output", found)
     assert json.loads(found.read_text())["datasets"] == {"crossner-ai": {"n_sentences": 2, "n_shared": 1}}
+
+
+def test_benchmark_without_matplotlib_has_no_pictures_and_says_so(saved, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    suite = ("--suite", "crossner-ai", "--data", data, "--cache", tmp_path, "--split", "dev")
+    output = run("benchmark", "run", tmp_path / "out", "--system", saved, *suite)
+    assert "Pictures need matplotlib" in output
+    assert (tmp_path / "out" / "report.html").exists()
+    assert not list((tmp_path / "out").glob("*.svg"))
 
 
 @pytest.mark.parametrize("command", [("run", "out"), ("leakage", "corpus.jsonl")])

@@ -52,9 +52,13 @@ def run(
         runner = Runner(measured, output, paraphrases, distractors, Settings(limit=limit, seed=seed))
         report = runner.run(golds, progress=lambda rows: tqdm(rows, unit="dataset"))
         report_tables = make_tables(report, published)
-        pictures = draw(report, published, output)
     except ValueError as err:
         raise typer.BadParameter(str(err)) from err
+    try:
+        pictures = draw(report, published, output)
+    except ValueError as err:  # all else is measured, and is shown without them
+        pictures = []
+        msg.warn(str(err))
     for table in report_tables:
         echo(table)
     left_out = sum((Counter(row["left_out"]) for row in report["datasets"]), Counter())
