@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from spacy_uniner.passages import Mention, Passage
 from spacy_uniner.spans import cut_windows, merge_windows
 from spacy_uniner.students import encoder
+from spacy_uniner.students.bert import PIECES_IN_STEPS
 from spacy_uniner.students.encoder import EncoderStudent
-from spacy_uniner.students.heads import HEAD_GAIN
+from spacy_uniner.students.heads import HEAD_GAIN, Head
 from spacy_uniner.students.rows import SHAPES, shape_of
 from spacy_uniner.students.sizes import EncoderSize, choose_dtype
 from spacy_uniner.students.weights import student_from_bytes, student_to_bytes
@@ -486,3 +487,39 @@ def test_windows_must_share_twice_the_longest_span(student):
 
 def test_sizes_come_back_from_what_is_saved_of_them(student):
     assert EncoderSize.from_dict(asdict(student.size)) == student.size
+
+
+# What keeps memory flat and randomness alone
+
+
+def test_products_in_bfloat16_have_rows_in_steps_whatever_the_texts_are(monkeypatch):
+    """oneDNN keeps a program for every number of rows, so there must be few of them."""
+    student = make_encoder_student()
+    student.dtype = torch.bfloat16
+    numbers = []
+    linear = F.linear
+
+    def watch(states, weight, bias=None):
+        if weight.dtype == torch.bfloat16:
+            numbers.append(states.numel() // states.shape[-1])
+        return linear(states, weight, bias)
+
+    monkeypatch.setattr(F, "linear", watch)
+    for n_words in range(1, 40, 3):
+        student.predict([Passage(("moon", "Alan!")[:1] * n + ("Alan!",), ASKED) for n in (n_words, 2)], 0.0)
+    assert len(numbers) > 100
+    assert {n % PIECES_IN_STEPS for n in numbers} == {0}
+
+
+def test_predicting_draws_no_random_numbers():
+    student = make_encoder_student()
+    before = torch.random.get_rng_state()
+    student.predict([Passage(("Alan", "Bean"), ASKED)], 0.0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_folded_head_gives_the_same_on_the_same_device():
+    head = Head(3, 2)
+    states = torch.randn(4, 3)
+    torch.testing.assert_close(head.fold(torch.float32)(states), head(states))
+    assert head.to("meta").fold(torch.bfloat16).weight.device.type == "meta"

@@ -31,8 +31,8 @@ class Head(nn.Linear):
         return F.linear(states, HEAD_GAIN * self.weight, HEAD_GAIN * self.bias)
 
     def fold(self, dtype: torch.dtype) -> nn.Linear:
-        """Give an ordinary layer with the gain in its weights."""
-        layer = nn.Linear(self.in_features, self.out_features)
+        """Give an ordinary layer on the same device, with the gain in its weights; no random numbers are drawn."""
+        layer: nn.Linear = nn.utils.skip_init(nn.Linear, self.in_features, self.out_features, device=self.weight.device)
         with torch.no_grad():
             layer.weight.copy_(HEAD_GAIN * self.weight)
             layer.bias.copy_(HEAD_GAIN * self.bias)
