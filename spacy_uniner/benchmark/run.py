@@ -85,9 +85,10 @@ class Runner:
         RETURNS: what results.json holds.
         """
         rows = []
+        system = self.system.fingerprint()  # once, since it hashes all weights
         for gold in progress(datasets):
             path = self.output / "datasets" / f"{gold.name}.json"
-            key = self.fingerprint(gold)
+            key = self.fingerprint(system, gold)
             row = read_row(path, key)
             if row is None:
                 row = {"fingerprint": key} | self.measure(gold)
@@ -110,9 +111,9 @@ class Runner:
         (self.output / "results.json").write_text(content + "\n", encoding="utf8")
         return dict(json.loads(content))
 
-    def fingerprint(self, gold: DatasetGold) -> str:
+    def fingerprint(self, system: str, gold: DatasetGold) -> str:
         """Tell one measurement from another: by system, settings, what is asked, and data."""
-        parts = [self.system.fingerprint(), asdict(self.settings), find_versions(), sorted(self.distractors)]
+        parts = [system, asdict(self.settings), find_versions(), sorted(self.distractors)]
         parts += [{name: list(others) for name, others in sorted(self.paraphrases.items())}]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf8"))
         for passage in gold.passages[: self.settings.limit or None]:

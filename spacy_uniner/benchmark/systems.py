@@ -207,11 +207,12 @@ def load_system(name: str, label_map: Path | None = None) -> System:
     if name == EMBEDDED:
         nlp = spacy.blank("en")
         nlp.add_pipe("universal_ner")
-    elif name.endswith(".cfg"):
-        nlp = load_model_from_config(spacy.util.load_config(name), auto_fill=True)
     else:
         try:
-            nlp = spacy.load(name)
+            if name.endswith(".cfg"):
+                nlp = load_model_from_config(spacy.util.load_config(name), auto_fill=True)
+            else:
+                nlp = spacy.load(name)
         except OSError as err:
             raise ValueError(
                 f"No system '{name}': {err} Name '{EMBEDDED}', a pipeline, a .cfg file, or gliner:NAME."

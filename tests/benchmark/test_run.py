@@ -81,6 +81,13 @@ def test_run_that_was_stopped_goes_on_with_the_next_dataset(tmp_path):
     assert len(system.asked) == 2 * n_crews  # travels was not asked again
 
 
+def test_weights_are_hashed_once_for_a_run(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Lexicon, "fingerprint", lambda self: asked.append(self) or "a system")
+    make_runner(tmp_path).run([TRAVELS, CREWS])
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     "system, settings, gold",
     [

@@ -102,9 +102,10 @@ def test_pipeline_is_assembled_from_a_config(tiny_nlp, tmp_path):
     assert [m.type for m in system.find([Passage(TEXT, ("city",))])[0]] == ["city"]
 
 
-def test_unknown_system_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["missing", "missing.cfg"])
+def test_unknown_system_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=r"No system .*Name 'en_uniner_sm', a pipeline, a .cfg file, or gliner:NAME"):
-        load_system(str(tmp_path / "missing"))
+        load_system(str(tmp_path / name))
 
 
 def test_gliner_is_asked_in_characters_and_answers_in_words():
