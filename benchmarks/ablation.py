@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,23 +20,26 @@ from typing import Any
 
 import spacy
 from held_out import score_by_threshold
+from parts import PARTS
 from wasabi import Printer
 
 from spacy_uniner.benchmark.analyses import f1_of
 from spacy_uniner.benchmark.systems import OpenPipeline
 from spacy_uniner.cli.benchmark import load_golds
 
+THRESHOLDS = tuple(i / 20 for i in range(1, 10))
+
 VARIANTS = {
     "negatives: none": {"corpora.train.negatives": "none"},
     "negatives: uniform": {"corpora.train.negatives": "uniform"},
     "negatives: frequency": {"corpora.train.negatives": "frequency"},
-    "negatives: hard (the recipe)": {},
+    "the recipe (hard negatives)": {},
     "10 negatives (30)": {"corpora.train.n_negatives": "10"},
     "90 negatives (30)": {"corpora.train.n_negatives": "90"},
     "nothing in lower case (0.2)": {"corpora.train.lower_case": "0.0"},
     "half in lower case (0.2)": {"corpora.train.lower_case": "0.5"},
     "rate 0.00014 (0.00007)": {"training.optimizer.learn_rate.rate": "0.00014"},
-}
+} | {part: {"code": part} for part in PARTS}
 
 
 def train(variant: dict[str, str], encoder: Path, n_steps: int, seed: int, work: Path) -> Path:
@@ -49,9 +53,11 @@ def train(variant: dict[str, str], encoder: Path, n_steps: int, seed: int, work:
         "corpora.dev.limit": "50",
     }
     command = [sys.executable, "-m", "spacy", "train", "configs/encoder.cfg", "--output", str(work)]
-    for key, value in (settings | variant).items():
+    part = variant.get("code", "")
+    settings |= {"code": "benchmarks/parts.py"} if part else variant
+    for key, value in settings.items():
         command += [f"--{key}", value]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=os.environ | {"UNINER_PART": part})
     return work / "model-last"
 
 
@@ -80,7 +86,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 nlp = spacy.load(train(VARIANTS[name], args.encoder, args.n_steps, seed, Path(folder)))
             minutes = (time.perf_counter() - started) / 60
-            best = max(score_by_threshold(nlp), key=lambda row: row["f"])
+            best = max(score_by_threshold(nlp, THRESHOLDS), key=lambda row: row["f"])
             component: Any = nlp.get_pipe("universal_ner")
             component.cfg["threshold"] = best["threshold"]
             system = OpenPipeline(nlp, component, name)
