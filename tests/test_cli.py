@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spacy_uniner.cli import app
 from spacy_uniner.passages import read_passages
-from spacy_uniner.students.weights import read_student
+from spacy_uniner.students.weights import read_student, write_student
 
 runner = CliRunner()
 
@@ -66,6 +66,13 @@ def test_export_writes_a_student_that_can_be_read_by_name(saved, tmp_path):
     meta = json.loads((tmp_path / "student" / "meta.json").read_text(encoding="utf8"))
     assert meta["format"] == "spacy_uniner.Encoder.v1"
     assert read_student(str(tmp_path / "student"), "float32").size.max_span_words > 0
+
+
+def test_export_encoder_writes_a_bert_to_start_from(tiny_student, tmp_path):
+    write_student(tiny_student, tmp_path / "student", {})
+    result = runner.invoke(app, ["export-encoder", str(tmp_path / "bert"), "--student", str(tmp_path / "student")])
+    assert result.exit_code == 0, result.output
+    assert read_student(str(tmp_path / "bert"), "float32").size.bert == tiny_student.size.bert
 
 
 # Datasets and benchmark

@@ -19,6 +19,7 @@ from spacy_uniner.students.weights import (
     shrink,
     student_from_bytes,
     student_to_bytes,
+    write_bert,
     write_student,
 )
 
@@ -267,6 +268,29 @@ def test_cut_tokenizer_is_refused(bert_folder):
     path.write_text(path.read_text(encoding="utf8")[:-5], encoding="utf8")
     with pytest.raises(ValueError, match=r"Is tokenizer.json cut\?"):
         read_student(str(bert_folder), "float32")
+
+
+def test_the_encoder_goes_out_as_it_came_in(bert_folder, tmp_path):
+    student = read_student(str(bert_folder), "float32")
+    write_bert(student, tmp_path / "out")
+    again = read_student(str(tmp_path / "out"), "float32")
+    assert again.size == student.size
+    assert all(torch.equal(again.bert.state_dict()[name], part) for name, part in student.bert.state_dict().items())
+
+
+def test_the_encoder_goes_out_as_transformers_reads_it(tiny_student, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    student = tiny_student.eval()
+    write_bert(student, tmp_path / "out")
+    model = transformers.AutoModel.from_pretrained(tmp_path / "out", local_files_only=True).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    (pieces,) = student.pieces.cut(["word"])
+    assert tokenizer("word")["input_ids"] == [student.pieces.first, *pieces, student.pieces.last]
+    ids = torch.tensor([student.pieces.first, *pieces, student.pieces.last])
+    with torch.no_grad():
+        theirs = model(ids[None]).last_hidden_state[0]
+        ours = student.bert(ids, torch.tensor([len(ids)]))
+    assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_bytes_of_a_student_are_always_the_same(tiny_student):

@@ -11,6 +11,7 @@ app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy."
 app.command()(pipelines.find)
 app.command()(pipelines.thresholds)
 app.command()(pipelines.export)
+app.command()(pipelines.export_encoder)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
 spacy_app.add_typer(app, name="uniner")

@@ -88,6 +88,17 @@ def export(
     msg.good(f"Student written: {output} ({n_bytes / 1e6:.1f} MB)")
 
 
+def export_encoder(
+    output: Annotated[Path, typer.Argument(help="Folder for the encoder")],
+    student: Annotated[str, typer.Option(help="en_uniner_sm, or a folder that `export` wrote")] = "en_uniner_sm",
+) -> None:
+    """Write the encoder of a student as a plain Hugging Face BERT, to train other components on it."""
+    from ..students.weights import read_student, write_bert
+
+    write_bert(read_student(student, "float32"), output)
+    msg.good(f"Encoder written: {output}")
+
+
 def load(pipeline: str, threshold: float | None) -> Language:
     """Load a pipeline, or make one with the embedded student."""
     if pipeline:

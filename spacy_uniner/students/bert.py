@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 MAX_REMEMBERED_WORDS = 100_000
@@ -172,6 +173,29 @@ def linear(states: Tensor, layer: nn.Linear) -> Tensor:
     return F.linear(states.to(layer.weight.dtype), layer.weight, layer.bias)
 
 
+def huggingface_names(size: BertSize) -> dict[str, tuple[str, ...]]:
+    """Give, for each weight of `Bert`, those of a Hugging Face BERT that it is made of, stacked."""
+    names: dict[str, tuple[str, ...]] = {
+        "words.weight": ("embeddings.word_embeddings.weight",),
+        "positions.weight": ("embeddings.position_embeddings.weight",),
+        "segments.weight": ("embeddings.token_type_embeddings.weight",),
+        "norm.weight": ("embeddings.LayerNorm.weight",),
+        "norm.bias": ("embeddings.LayerNorm.bias",),
+    }
+    for n_layer in range(size.num_hidden_layers):
+        old, new = f"encoder.layer.{n_layer}", f"layers.{n_layer}"
+        for kind in ("weight", "bias"):
+            names[f"{new}.query_key_value.{kind}"] = tuple(
+                f"{old}.attention.self.{part}.{kind}" for part in ("query", "key", "value")
+            )
+            names[f"{new}.attention_out.{kind}"] = (f"{old}.attention.output.dense.{kind}",)
+            names[f"{new}.attention_norm.{kind}"] = (f"{old}.attention.output.LayerNorm.{kind}",)
+            names[f"{new}.widen.{kind}"] = (f"{old}.intermediate.dense.{kind}",)
+            names[f"{new}.narrow.{kind}"] = (f"{old}.output.dense.{kind}",)
+            names[f"{new}.norm.{kind}"] = (f"{old}.output.LayerNorm.{kind}",)
+    return names
+
+
 def from_huggingface(tensors: Mapping[str, Tensor], size: BertSize) -> dict[str, Tensor]:
     """Rename the weights of a Hugging Face BERT to those of `Bert`.
 
@@ -181,26 +205,21 @@ def from_huggingface(tensors: Mapping[str, Tensor], size: BertSize) -> dict[str,
     """
     weights = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
     try:
-        state = {
-            "words.weight": weights["embeddings.word_embeddings.weight"],
-            "positions.weight": weights["embeddings.position_embeddings.weight"],
-            "segments.weight": weights["embeddings.token_type_embeddings.weight"],
-            "norm.weight": weights["embeddings.LayerNorm.weight"],
-            "norm.bias": weights["embeddings.LayerNorm.bias"],
+        return {
+            ours: torch.cat([weights[name] for name in theirs]).float()
+            for ours, theirs in huggingface_names(size).items()
         }
-        for n_layer in range(size.num_hidden_layers):
-            old, new = f"encoder.layer.{n_layer}", f"layers.{n_layer}"
-            for kind in ("weight", "bias"):
-                parts = [weights[f"{old}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
-                state[f"{new}.query_key_value.{kind}"] = torch.cat(parts)
-                state[f"{new}.attention_out.{kind}"] = weights[f"{old}.attention.output.dense.{kind}"]
-                state[f"{new}.attention_norm.{kind}"] = weights[f"{old}.attention.output.LayerNorm.{kind}"]
-                state[f"{new}.widen.{kind}"] = weights[f"{old}.intermediate.dense.{kind}"]
-                state[f"{new}.narrow.{kind}"] = weights[f"{old}.output.dense.{kind}"]
-                state[f"{new}.norm.{kind}"] = weights[f"{old}.output.LayerNorm.{kind}"]
     except KeyError as err:
         raise ValueError(f"The encoder's weights lack {err}. Is the folder a complete Hugging Face BERT?") from err
-    return {name: tensor.float() for name, tensor in state.items()}
+
+
+def to_huggingface(state: Mapping[str, Tensor], size: BertSize) -> dict[str, Tensor]:
+    """Rename the weights of `Bert` to those of a Hugging Face BERT without pooler."""
+    return {
+        name: part.contiguous()
+        for ours, theirs in huggingface_names(size).items()
+        for name, part in zip(theirs, state[ours].chunk(len(theirs)), strict=True)
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -242,6 +261,18 @@ class Pieces:
         if piece is None:
             raise ValueError(f"The tokenizer has no {name}. The encoder student needs the tokenizer of a BERT.")
         return int(piece)
+
+    def for_texts(self) -> str:
+        """Give the content of a `tokenizer.json` that puts the special pieces around a text, or two texts, itself."""
+        tokenizer = Tokenizer.from_str(self.json_text)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", self.first), ("[SEP]", self.last)],
+        )
+        return str(tokenizer.to_str(pretty=True))
 
     def cut(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         """Cut each word into its pieces.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from .bert import BertSize, Pieces, from_huggingface, read_json
+from .bert import BertSize, Pieces, from_huggingface, read_json, to_huggingface
 from .encoder import EncoderStudent
 from .sizes import EncoderSize, Precision
 
@@ -144,3 +144,20 @@ def write_student(student: EncoderStudent, folder: Path, meta: Mapping[str, obje
     meta = {**meta, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "n_bytes": len(content)}
     (folder / META).write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
     return len(content)
+
+
+def write_bert(student: EncoderStudent, folder: Path) -> None:
+    """Write the encoder of a student as a Hugging Face folder, for whatever else starts from a BERT.
+
+    The weights are in float32; there is no pooler, since no student has one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = student.size.bert
+    weights = {name: tensor.detach().float().cpu() for name, tensor in student.bert.state_dict().items()}
+    (folder / "model.safetensors").write_bytes(save(to_huggingface(weights, size), metadata={"format": "pt"}))
+    config = {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "pad_token_id": 0}
+    tokenizer = {"tokenizer_class": "BertTokenizerFast", "model_max_length": size.max_position_embeddings}
+    pieces = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+    for file, content in (("config.json", config | asdict(size)), ("tokenizer_config.json", tokenizer | pieces)):
+        (folder / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf8")
+    (folder / "tokenizer.json").write_text(student.pieces.for_texts(), encoding="utf8")
