@@ -41,6 +41,7 @@ ROOMS = {
     "hierarchy": Room(1),
     "conversation": Room(1),
     "schedules": Room(1),
+    "draw_log": Room(2),
     "distill": Room(2),
     "docs": Room(2, name_packages("spacy")),
     "students": Room(2, TENSORS),
@@ -55,6 +56,7 @@ ROOMS = {
     "students.server": Room(2, name_packages("httpx"), step=1),
     "architectures": Room(3, name_packages("torch thinc numpy")),
     "corpus": Room(3, name_packages("spacy srsly")),
+    "curriculum": Room(3, name_packages("spacy")),
     "teacher": Room(3, name_packages("spacy spacy_llm httpx srsly")),
     "pipeline": Room(4, name_packages("spacy thinc"), step=3),
     "pipeline.settings": Room(4, step=1),
@@ -74,6 +76,7 @@ ROOMS = {
     "benchmark.run": Room(5, step=3),
     "benchmark.report": Room(5, name_packages("srsly"), step=4),
     "benchmark.plots": Room(5, name_packages("matplotlib"), step=5),
+    "benchmark.mixing": Room(5, name_packages("matplotlib"), step=1),
     "benchmark.page": Room(5, name_packages("spacy"), step=5),
     "scale": Room(4, name_packages("spacy srsly tqdm ray")),
     "thresholds": Room(5, name_packages("spacy")),
@@ -81,6 +84,7 @@ ROOMS = {
     "cli": Room(6, name_packages("spacy typer"), step=3),
     "cli.pipelines": Room(6, name_packages("spacy srsly typer wasabi tqdm"), step=1),
     "cli.datasets": Room(6, name_packages("typer wasabi"), step=1),
+    "cli.mixing": Room(6, name_packages("typer wasabi"), step=1),
     "cli.benchmark": Room(6, name_packages("srsly typer tqdm wasabi"), step=2),
 }
 
