@@ -23,10 +23,12 @@ from statistics import mean, stdev
 from typing import Any
 
 import spacy
+import srsly
 from forgetting import write_docs
 from matplotlib.figure import Figure
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
+from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config
@@ -35,7 +37,7 @@ from tqdm import tqdm
 from wasabi import Printer
 
 from spacy_uniner.benchmark.formats import Losses, read_jsonl_tokens
-from spacy_uniner.benchmark.metrics import Counts, micro, pool, strict_counts
+from spacy_uniner.benchmark.metrics import Counts, micro, strict_counts
 from spacy_uniner.benchmark.statistics import paired_test_of_means
 from spacy_uniner.passages import Mention, Passage
 
@@ -67,6 +69,15 @@ def read_passages(folder: Path, split: str) -> list[Passage]:
         Passage(s.words, labels, tuple(Mention(start, end, label) for start, end, label in s.spans))
         for s in read_jsonl_tokens(folder / f"{split}.jsonl", {}, Losses())
     ]
+
+
+def find_label_data(labels: Sequence[str]) -> Any:
+    """Give labels in the form in which spaCy's `ner` is initialized with them."""
+    nlp = spacy.blank("en")
+    component: Any = nlp.add_pipe("ner")
+    doc = Doc(nlp.vocab, words=list(labels), ents=[f"B-{label}" for label in labels])
+    nlp.initialize(lambda: [Example(doc, doc)])
+    return component.label_data
 
 
 def draw_original(pool: Sequence[Passage], setting: Setting) -> list[Passage]:
@@ -154,15 +165,24 @@ def to_cell(row: Mapping[str, Any] | None) -> str:
 def draw(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int], path: Path) -> None:
     """Draw F1 over the number of original sentences, a line for each schedule."""
     figure = Figure(figsize=(9.0, 3.8))
-    for axes, schedules in zip(figure.subplots(1, 2, sharey=True), (REGIMENS, ("original_only", "simple_mix", *BLENDS))):
+    for axes, schedules in zip(
+        figure.subplots(1, 2, sharey=True), (REGIMENS, ("original_only", "simple_mix", *BLENDS))
+    ):
         for schedule in schedules:
             of_one = {row["n_original"]: row for row in rows if row["schedule"] == schedule}
             points = [(n, of_one.get(n) or of_one.get(0)) for n in sizes]
             known = [(n, row["f1"], row["deviation"] or 0.0) for n, row in points if row]
             if known:
                 style = {"original_only": "k--", "simple_mix": "C3-"}.get(schedule, "-")
-                axes.errorbar(*zip(*known), fmt=style, marker="o", markersize=3, capsize=2, linewidth=1.2,
-                              label=schedule.replace("_", " "))
+                axes.errorbar(
+                    *zip(*known),
+                    fmt=style,
+                    marker="o",
+                    markersize=3,
+                    capsize=2,
+                    linewidth=1.2,
+                    label=schedule.replace("_", " "),
+                )
         axes.set_xscale("log")
         axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
         axes.minorticks_off()
@@ -199,7 +219,7 @@ def main() -> None:
     gold = read_passages(args.data, "dev")[: args.limit]
     work = args.work / args.name
     work.mkdir(parents=True, exist_ok=True)
-    (work / "labels.json").write_text(json.dumps(gold[0].types), encoding="utf8")
+    srsly.write_json(work / "labels.json", find_label_data(gold[0].types))
     write_docs(gold[:1], work / "dev.spacy")
     settings = [
         Setting(schedule, 0 if schedule == "distilled_only" else n, seed)
@@ -214,7 +234,7 @@ def main() -> None:
         if not path.exists():
             original = draw_original(pool, setting)
             write_docs(original or pool[:1], work / "original.spacy")
-            files = {"original": work / "original.spacy", "distilled": args.distilled, "dev": work / "dev.spacy"}
+            files = {"train": work / "original.spacy", "distilled": args.distilled, "dev": work / "dev.spacy"}
             files["labels"] = work / "labels.json"
             if args.encoder:
                 files["encoder"] = Path(args.encoder)
