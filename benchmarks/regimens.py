@@ -3,8 +3,8 @@ several seeds, with the same number of updates; the paper's phases 2 and 3 (Huan
 
 python benchmarks/regimens.py tok2vec --distilled FILE.spacy --data ../shared/datasets/conll2003
 
-The distilled sentences are annotated by a teacher; the original ones are drawn, anew for each seed, from those sentences
-of the training data that the teacher did not annotate. Nothing is chosen on the dev sentences that are scored: the last
+The distilled sentences are annotated by a teacher; the original ones are drawn, anew for each seed, from those of the
+training data that the teacher did not annotate. Nothing is chosen on the dev sentences that are scored: the last
 pipeline of each training counts. What the working folder holds already is not done again.
 """
 
