@@ -15,15 +15,19 @@ from typing import Any
 from spacy.language import Language
 from spacy.util import dot_to_object
 
+from .curriculum import n_examples_drawn
+
 logger = logging.getLogger(__name__)
 
 STATE = "state.json"
+CURRICULUM = "spacy_uniner.Curriculum.v1"
 
 
 def SaveCheckpoint(path: str | Path, every_n_steps: int) -> Callable[[Language, dict[str, Any]], None]:
     """Make a callback for `[training.before_update]` that saves the pipeline every so many steps.
 
     A checkpoint is complete or not there: what points to the last one is replaced only when the next one is written.
+    Of a curriculum it notes how many Examples were drawn for the steps done.
 
     path: the folder of the checkpoint.
     every_n_steps: how often it is saved.
@@ -33,8 +37,10 @@ def SaveCheckpoint(path: str | Path, every_n_steps: int) -> Callable[[Language, 
         raise ValueError(f"A checkpoint needs every_n_steps >= 1, got {every_n_steps}.")
 
     path = Path(path)
+    n_examples = 0  # drawn for the steps done; when this is called, those of the next step are drawn, too
 
     def save(nlp: Language, args: dict[str, Any]) -> None:
+        nonlocal n_examples
         n_steps = args["step"] + n_steps_before(nlp)
         if args["step"] and n_steps % every_n_steps == 0:
             folder = path / f"step-{n_steps}"
@@ -42,11 +48,14 @@ def SaveCheckpoint(path: str | Path, every_n_steps: int) -> Callable[[Language, 
             folder.mkdir(parents=True)
             nlp.to_disk(folder)
             state = path / (STATE + ".part")
-            state.write_text(json.dumps({"n_steps": n_steps, "pipeline": folder.name}), encoding="utf8")
+            content: dict[str, Any] = {"n_steps": n_steps, "pipeline": folder.name}
+            content |= {"n_examples": n_examples} if n_examples else {}
+            state.write_text(json.dumps(content), encoding="utf8")
             os.replace(state, path / STATE)
             for other in path.glob("step-*"):
                 if other != folder:
                     shutil.rmtree(other)
+        n_examples = n_examples_drawn(nlp)
 
     return save
 
@@ -55,8 +64,8 @@ def ContinueFromCheckpoint(path: str | Path) -> Callable[[Language], Language]:
     """Make a callback for `[initialize.after_init]` that goes on from the checkpoint, if there is one.
 
     It takes the weights from there, leaves only the remaining steps to do, and moves the learning rate to where it
-    was. The optimizer's moments start anew, and so does the order of the data, with another seed. Remove the folder to
-    start from the beginning.
+    was. The optimizer's moments start anew, and so does the order of the data, with another seed; but a curriculum goes
+    on with the Example that would have come next. Remove the folder to start from the beginning.
 
     path: the folder of the checkpoint.
     RAISES: ValueError, when training starts, if the checkpoint's pipeline is gone.
@@ -83,7 +92,9 @@ def ContinueFromCheckpoint(path: str | Path) -> Callable[[Language], Language]:
         }
         training["seed"] = (planned["seed"] or 0) + n_steps
         corpus = planned["train_corpus"]
-        move_seeds(dot_to_object(nlp.config, corpus), dot_to_object(config, corpus), n_steps)
+        move_reader(
+            dot_to_object(nlp.config, corpus), dot_to_object(config, corpus), n_steps, state.get("n_examples", 0)
+        )
         logger.warning(
             "Going on from %s after %d steps; %d remain. Remove that folder to start anew.",
             path,
@@ -95,13 +106,19 @@ def ContinueFromCheckpoint(path: str | Path) -> Callable[[Language], Language]:
     return restore
 
 
-def move_seeds(reader: dict[str, Any], planned: dict[str, Any], n_steps: int) -> None:
-    """Give a reader, and the readers inside of it, another seed: what the config plans, moved by so many steps."""
+def move_reader(reader: dict[str, Any], planned: dict[str, Any], n_steps: int, n_examples: int) -> None:
+    """Give a reader, and the readers inside of it, another seed: what the config plans, moved by so many steps.
+
+    A curriculum and what is inside of it keep their seeds: it is told how many Examples it has drawn.
+    """
+    if planned.get("@readers") == CURRICULUM:
+        reader["n_examples_before"] = n_examples
+        return
     for key, value in planned.items():
         if key == "seed":
             reader[key] = (value or 0) + n_steps
         elif isinstance(value, dict) and isinstance(reader.get(key), dict):
-            move_seeds(reader[key], value, n_steps)
+            move_reader(reader[key], value, n_steps, n_examples)
 
 
 def n_steps_before(nlp: Language) -> int:

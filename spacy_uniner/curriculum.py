@@ -75,8 +75,8 @@ class Curriculum:
         """Draw Examples; each call begins anew, behind those that were drawn before."""
         if (max_epochs := nlp.config.interpolate()["training"]["max_epochs"]) != -1:
             raise ValueError(
-                f"A curriculum streams without end, but [training] max_epochs is {max_epochs}: spaCy would read it into "
-                "memory as a whole. Set it to -1, and say by max_steps when to stop."
+                f"A curriculum streams without end, but [training] max_epochs is {max_epochs}, and spaCy would read it "
+                "into memory as a whole. Set it to -1, and say by max_steps when to stop."
             )
         self._check_sources(nlp)
         draws = plan_draws(self.schedule, self.n_examples)

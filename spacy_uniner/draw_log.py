@@ -31,7 +31,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a log tells: the plan, and from where each Example was drawn, a "d" for distilled and an "o" for original."""
+    """What a log tells.
+
+    plan: what was to be drawn.
+    sources: from where each Example was drawn, a "d" for distilled and an "o" for original.
+    """
 
     plan: Plan
     sources: str
