@@ -1,0 +1,1 @@
+"""The teacher: large language models that annotate text, by way of spacy-llm."""
