@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..passages import Mention
 from ..spans import locate, resolve_overlaps
-from .shapes import NO_LABEL, Entry, ShapeReader
+from .shapes import NO_LABEL, Entry, ShapeReader, read_pairs
 
 Loss = Literal[
     "empty reply",
@@ -101,7 +101,6 @@ def place_items(items: Iterable[Item], words: Sequence[str]) -> tuple[tuple[Ment
     """
     losses: Counter[str] = Counter()
     labels_by_run: dict[tuple[int, int], str] = {}
-    text = "".join("".join(words).split()).casefold()
     placed = []
     for mention, label in dict.fromkeys((item.mention, item.label) for item in items if item.accepted):
         places = locate([mention], words).runs
@@ -111,11 +110,52 @@ def place_items(items: Iterable[Item], words: Sequence[str]) -> tuple[tuple[Ment
         elif places:
             losses["second label"] += 1
         else:
-            losses["inside a word" if "".join(mention.split()).casefold() in text else "not in the text"] += 1
+            losses[_explain(mention, words)] += 1
     flat = resolve_overlaps([Mention(*run, label) for run, label in labels_by_run.items()], "flat")
     kept = {(mention.start, mention.end) for mention in flat}
     losses["overlapping"] += sum(kept.isdisjoint(runs) for runs in placed)
     return flat, +losses
+
+
+def parse_open_reply(reply: str) -> ParsedReply:
+    """Read the entities of any type from a reply to UniversalNER's prompts: `[("entity", "type"), ...]`, in round or
+    square brackets, or as objects; the labels of the items are the types, as written.
+    """
+    answer = _THOUGHT.sub("", reply.strip()).strip()
+    if not answer:
+        return ParsedReply((), Counter({"cut off" if reply.strip() else "empty reply": 1}))
+    pairs = read_pairs(answer)
+    if pairs is None:
+        return ParsedReply((), Counter() if _NOTHING.search(answer) else Counter({"not parseable": 1}))
+    losses: Counter[str] = Counter({"cut off": int(pairs.is_cut)})
+    items = []
+    for entry in pairs.entries:
+        mention, label = entry.mention.strip(), " ".join(entry.label.split())
+        losses["no mention" if not mention else "no label"] += not (mention and label)
+        if mention and label:
+            items.append(Item(mention, label))
+    return ParsedReply(tuple(items), +losses)
+
+
+def place_open_items(items: Iterable[Item], words: Sequence[str]) -> tuple[tuple[Mention, ...], Counter[str]]:
+    """Find mentions of any type in the words of the text: every place of each. They may overlap, and have many types.
+
+    RETURNS: the mentions, sorted; and what was lost, by reason.
+    """
+    losses: Counter[str] = Counter()
+    mentions: set[Mention] = set()
+    for item in dict.fromkeys(items):
+        places = locate([item.mention], words).runs
+        mentions.update(Mention(*run, item.label) for run in places)
+        if not places:
+            losses[_explain(item.mention, words)] += 1
+    return resolve_overlaps(sorted(mentions, key=lambda m: m.type), "any"), losses
+
+
+def _explain(mention: str, words: Sequence[str]) -> Loss:
+    """Say why a mention has no place."""
+    text = "".join("".join(words).split()).casefold()
+    return "inside a word" if "".join(mention.split()).casefold() in text else "not in the text"
 
 
 def _judge(entry: Entry, names: dict[str, str]) -> Item | Loss:

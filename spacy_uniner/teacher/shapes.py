@@ -64,6 +64,11 @@ _FIELD = re.compile(
     r"(?:\"((?:\\.|[^\"\\]|\"(?!\s*[,}]))*)\"|'((?:\\.|[^'\\]|'(?!\s*[,}]))*)'|([\w=/-]+))(?=\s*[,}])",
     re.DOTALL,
 )
+_PAIR = re.compile(
+    r"[(\[]\s*([\"'])((?:\\.|(?!\1\s*,\s*[\"']).){0,500})\1\s*,\s*"
+    r"([\"'])((?:\\.|(?!\3\s*,?\s*[)\]]).){0,500})\3\s*,?\s*[)\]]",
+    re.DOTALL,
+)
 _BULLET = re.compile(r"^(?:[-*•–]|#{1,6}|\(?\d{1,4}[.):])\s+")
 _COLON = re.compile(r"\s*[:：→]\s*|\s+(?:[-–—=]>?)\s+")
 _RULE = re.compile(r"[\s|:=-]*\Z")
@@ -272,6 +277,19 @@ class ShapeReader:
         return Entry(second, first) if is_swapped else Entry(first, second)
 
 
+def read_pairs(reply: str) -> Found | None:
+    """Read `[("entity", "type"), ...]`; the brackets and quotes may be others, and objects may stand for pairs.
+
+    RETURNS: None if there is no pair.
+    """
+    body = _FENCE.sub("", reply).strip()
+    found = ShapeReader((), "").read_json(body)
+    if found is not None:
+        return found
+    entries = [Entry(_unescape(one), _unescape(two)) for _, one, _, two in _PAIR.findall(body)]
+    return Found(entries, is_cut=body.count("[") > body.count("]")) if entries else None
+
+
 def stands_in(mention: str, text: str) -> bool:
     """Tell whether a surface form stands in a text, between the bounds of words; white space and case may differ."""
     return bool(mention) and _pattern_of(mention).search(text) is not None
@@ -359,6 +377,10 @@ def _read_entry(value: dict[str, Any]) -> Entry | None:
         accepted if isinstance(accepted, bool) else None,
         reason if isinstance(reason, str) else "",
     )
+
+
+def _unescape(quoted: str) -> str:
+    return quoted.replace("\\'", "'").replace('\\"', '"')
 
 
 def _mend_entry(chunk: str) -> Entry | None:
