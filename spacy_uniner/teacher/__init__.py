@@ -1,1 +1,1 @@
-"""The teacher: large language models that annotate text, by way of spacy-llm."""
+"""The teacher: large language models as spaCy-llm asks them, and what becomes of their replies."""

@@ -43,7 +43,8 @@ ITEMS = [{"mention": mention, "label": label} for mention, label in ALL]
         '{"PER": ["John Smith"], "PER": ["Mary"], "ORG": ["Acme, Inc."], "LOC": ["Paris, Texas"]}',
         '{"PER": ["John Smith", "Mary"]}\n{"ORG": ["Acme, Inc."]}\n{"LOC": ["Paris, Texas"]}',
         '{"PER": "John Smith, Mary", "ORG": "Acme, Inc.", "LOC": "Paris, Texas", "MISC": null}',
-        '{"PER": {"John Smith": "a man", "Mary": "a woman"}, "ORG": [["Acme, Inc.", "firm"]], "LOC": [{"text": "Paris, Texas"}]}',
+        '{"PER": {"John Smith": "a man", "Mary": "a woman"}, "ORG": [["Acme, Inc.", "a firm"]], '
+        '"LOC": [{"text": "Paris, Texas"}]}',
         '{"text": "John Smith ...", "reasoning": "Two people.", "entities": ' + JSON_REPLY + "}",
         json.dumps(ITEMS),
         json.dumps({"entities": ITEMS}),
@@ -65,7 +66,8 @@ ITEMS = [{"mention": mention, "label": label} for mention, label in ALL]
         "Here you are:\n\n- **PER**: John Smith, Mary\n- **ORG:** Acme, Inc.\n- `LOC`: Paris, Texas\n",
         'PER: "John Smith", "Mary"\nORG: "Acme, Inc."\nLOC: ["Paris, Texas"]\nMISC: []',
         "PER (people): John Smith, Mary.\nORG (organizations): Acme, Inc.\nLOC - Paris, Texas",
-        "PER:\n- John Smith\n- Mary: a woman\n\nORG:\n* Acme, Inc.\n\n### LOC\n1. Paris, Texas (a town)\n\nMISC:\n- None",
+        "PER:\n- John Smith\n- Mary: a woman\n\nORG:\n* Acme, Inc.\n\n"
+        "### LOC\n1. Paris, Texas (a town)\n\nMISC:\n- None",
         "PER:\nJohn Smith\nMary\nORG:\nAcme, Inc.\nLOC:\nParis, Texas",
         "1. John Smith (PER)\n2. Mary [PER]\n3. Acme, Inc. (ORG)\n4. Paris, Texas (**LOC**)",
         "John Smith (PER), Mary (PER), Acme, Inc. (ORG), Paris, Texas (LOC).",
@@ -73,7 +75,8 @@ ITEMS = [{"mention": mention, "label": label} for mention, label in ALL]
         "1. John Smith | True | PER | a man\n2. Mary | True | PER | a woman\n3. Acme, Inc. | True | ORG | a firm\n"
         "4. Paris, Texas | True | LOC | a town",
         "John Smith | PER\nMary | PER\nAcme, Inc. | ORG\nParis, Texas | LOC",
-        "| mention | label |\n| --- | --- |\n| John Smith | PER |\n| Mary | PER |\n| Acme, Inc. | ORG |\n| Paris, Texas | LOC |",
+        "| mention | label |\n| --- | --- |\n| John Smith | PER |\n| Mary | PER |\n"
+        "| Acme, Inc. | ORG |\n| Paris, Texas | LOC |",
     ],
 )
 def test_mentions_are_read_in_every_known_shape(reply):
