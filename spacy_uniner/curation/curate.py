@@ -140,12 +140,14 @@ def check_corpus(train: Sequence[Passage], labels: Sequence[str], steps: Sequenc
 
     RAISES: ValueError if there is no text to train on, or a label has no mention there.
     """
-    lost = [f"{loss.n_texts:,} texts and {loss.n_mentions:,} mentions: {r}" for s in steps for r, loss in s.losses.items()]
+    lost = [
+        f"{loss.n_texts:,} texts and {loss.n_mentions:,} mentions: {r}" for s in steps for r, loss in s.losses.items()
+    ]
     why = f"Lost were: {'; '.join(lost) or 'none'}."
     if not train:
         raise ValueError(
-            f"No text is left to train on, of {steps[0].n_texts:,}. {why} Annotate more texts, keep what fewer runs say, "
-            "or filter less."
+            f"No text is left to train on, of {steps[0].n_texts:,}. {why} Annotate more texts, keep what fewer runs "
+            "say, or filter less."
         )
     missing = [label for label, n in count_labels(train, labels).items() if not n]
     if missing:

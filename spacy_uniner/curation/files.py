@@ -41,7 +41,9 @@ def read_docs(path: Path, labels: Sequence[str]) -> list[Passage]:
     try:
         docs = list(DocBin().from_disk(path).get_docs(Vocab()))
     except (ValueError, KeyError, TypeError, OSError) as err:
-        raise ValueError(f"{path} is no .spacy file ({type(err).__name__}: {err}). Write one by 'spacy convert'.") from err
+        raise ValueError(
+            f"{path} is no .spacy file ({type(err).__name__}: {err}). Write one by 'spacy convert'."
+        ) from err
     passages = []
     for n, doc in enumerate(docs):
         mentions = tuple(Mention(ent.start, ent.end, ent.label_) for ent in doc.ents)
@@ -61,7 +63,9 @@ def check_labels(path: Path, passages: Sequence[Passage], labels: Sequence[str])
         raise ValueError(f"{path} holds no text. Give a file with gold, or leave it out.")
     found = {mention.type for passage in passages for mention in passage.mentions}
     if not found:
-        raise ValueError(f"{path} has no entity in its {len(passages):,} texts. Give a file with gold, or leave it out.")
+        raise ValueError(
+            f"{path} has no entity in its {len(passages):,} texts. Give a file with gold, or leave it out."
+        )
     if found - set(labels):
         raise ValueError(
             f"{path} has entities of {', '.join(sorted(found - set(labels)))}, but the labels are "
@@ -79,7 +83,9 @@ def write_labels(passages: Sequence[Passage], labels: Sequence[str], folder: Pat
     nlp = spacy.blank("xx")
     ner: Any = nlp.add_pipe("ner")
     docs = [make_doc(passage, nlp.vocab) for passage in passages]
-    ner.moves.initialize_actions(ner.moves.get_actions(examples=[Example(Doc(d.vocab, words=[t.text for t in d]), d) for d in docs]))
+    ner.moves.initialize_actions(
+        ner.moves.get_actions(examples=[Example(Doc(d.vocab, words=[t.text for t in d]), d) for d in docs])
+    )
     write_json(folder / "ner.json", ner.label_data)
     write_json(folder / "universal_ner.json", sorted(labels))
 

@@ -10,12 +10,13 @@ from ..passages import Passage
 from .ledger import Step, open_step, surface_of
 from .quality import text_of
 
-PRONOUNS = frozenset(
-    """i me my mine myself you your yours yourself yourselves he him his himself she her hers herself it its itself we us
-    our ours ourselves they them their theirs themselves who whom whose which what that this these those one ones someone
-    somebody anyone anybody everyone everybody nobody""".split()
+PRONOUNS = (
+    "i me my mine myself you your yours yourself yourselves he him his himself she her hers herself it its itself we us "
+    "our ours ourselves they them their theirs themselves who whom whose which what that this these those one ones "
+    "someone somebody anyone anybody everyone everybody nobody"
 )
-DETERMINERS = frozenset("a an the some any each every either neither no all both another other others such".split())
+DETERMINERS = "a an the some any each every either neither no all both another other others such"
+NO_NAMES = frozenset((*PRONOUNS.split(), *DETERMINERS.split()))
 
 MIN_CONTRADICTED = 4  # so many mentions make a surface form's majority
 MAJORITY = 0.75
@@ -73,7 +74,7 @@ def judge(words: Sequence[str], max_words: int) -> str:
     if not any(character.isalnum() for word in words for character in word):
         return "no letter or digit"
     # As written: "us" is a pronoun, "US" is not.
-    if all(word == "I" or (word.lower() in PRONOUNS | DETERMINERS and not word[1:].isupper()) for word in words):
+    if all(word == "I" or (word.lower() in NO_NAMES and not word[1:].isupper()) for word in words):
         return "pronouns or determiners only"
     return ""
 

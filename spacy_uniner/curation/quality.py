@@ -53,12 +53,17 @@ class Errors:
 
 def text_of(passage: Passage) -> str:
     """Give a text without white space, by which it is known whoever cut it into words."""
-    return "".join("".join(word.split()) for word in passage.words)
+    return squeeze("".join(passage.words))
+
+
+def squeeze(text: str) -> str:
+    """Leave out white space."""
+    return "".join(text.split())
 
 
 def places_of(passage: Passage) -> set[Place]:
     """Give mentions as start, end and label, in characters of `text_of`."""
-    ends = [0, *accumulate(len("".join(word.split())) for word in passage.words)]
+    ends = [0, *accumulate(len(squeeze(word)) for word in passage.words)]
     return {(ends[mention.start], ends[mention.end], mention.type) for mention in passage.mentions}
 
 
