@@ -150,7 +150,7 @@ def choose_voted(sides: Mapping[int, Passage], needed: float, step: Step) -> lis
         if is_less(len(votes[place]), needed, len(sides)):
             step.lose_mention("in too few runs", passage, Mention(*place))
         elif any(place[0] < end and start < place[1] for start, end, _ in chosen):
-            step.lose_mention("overlaps a mention with more votes", passage, Mention(*place))
+            step.lose_mention("overlaps a mention that was kept", passage, Mention(*place))
         else:
             chosen.append(place)
     return chosen

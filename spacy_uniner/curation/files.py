@@ -1,4 +1,4 @@
-"""What curation reads and writes: gold and corpus as .spacy, labels as JSON."""
+"""What curation writes: the corpus as .spacy, labels and report as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from ..passages import Mention, Passage
+from ..passages import Passage
 
 
 def write_docs(passages: Sequence[Passage], path: Path) -> None:
@@ -31,46 +31,6 @@ def make_doc(passage: Passage, vocab: Vocab) -> Doc:
     doc = Doc(vocab, words=list(passage.words), user_data={"source": passage.source})
     doc.set_ents([Span(doc, m.start, m.end, label=m.type) for m in passage.mentions], default="outside")
     return doc
-
-
-def read_docs(path: Path, labels: Sequence[str]) -> list[Passage]:
-    """Read gold from the entities of a .spacy file.
-
-    RAISES: ValueError if it is no such file, holds no Doc, or has entities of other labels or none of these.
-    """
-    try:
-        docs = list(DocBin().from_disk(path).get_docs(Vocab()))
-    except (ValueError, KeyError, TypeError, OSError) as err:
-        raise ValueError(
-            f"{path} is no .spacy file ({type(err).__name__}: {err}). Write one by 'spacy convert'."
-        ) from err
-    passages = []
-    for n, doc in enumerate(docs):
-        mentions = tuple(Mention(ent.start, ent.end, ent.label_) for ent in doc.ents)
-        types = tuple(dict.fromkeys((*labels, *(mention.type for mention in mentions))))
-        source = str(doc.user_data.get("source", n))
-        passages.append(Passage(tuple(token.text for token in doc), types, mentions, source=source))
-    check_labels(path, passages, labels)
-    return [Passage(p.words, tuple(labels), p.mentions, source=p.source) for p in passages]
-
-
-def check_labels(path: Path, passages: Sequence[Passage], labels: Sequence[str]) -> None:
-    """Check that gold is of these labels.
-
-    RAISES: ValueError if there are no texts, or mentions of other labels or none of these.
-    """
-    if not passages:
-        raise ValueError(f"{path} holds no text. Give a file with gold, or leave it out.")
-    found = {mention.type for passage in passages for mention in passage.mentions}
-    if not found:
-        raise ValueError(
-            f"{path} has no entity in its {len(passages):,} texts. Give a file with gold, or leave it out."
-        )
-    if found - set(labels):
-        raise ValueError(
-            f"{path} has entities of {', '.join(sorted(found - set(labels)))}, but the labels are "
-            f"{', '.join(sorted(labels))}. Give gold of the same labels, or name these labels, too."
-        )
 
 
 def write_labels(passages: Sequence[Passage], labels: Sequence[str], folder: Path) -> None:

@@ -11,8 +11,8 @@ from .ledger import Step, open_step, surface_of
 from .quality import text_of
 
 PRONOUNS = (
-    "i me my mine myself you your yours yourself yourselves he him his himself she her hers herself it its itself we us "
-    "our ours ourselves they them their theirs themselves who whom whose which what that this these those one ones "
+    "i me my mine myself you your yours yourself yourselves he him his himself she her hers herself it its itself we "
+    "us our ours ourselves they them their theirs themselves who whom whose which what that this these those one ones "
     "someone somebody anyone anybody everyone everybody nobody"
 )
 DETERMINERS = "a an the some any each every either neither no all both another other others such"

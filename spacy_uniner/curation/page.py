@@ -23,10 +23,10 @@ h3 { font-size: 0.9rem; margin: 0; font-weight: 600; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; margin: 0.5rem 0 1.5rem; overflow-wrap: normal; }
 th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
 article { border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem 0.9rem; margin: 0.8rem 0; }
 article[hidden] { display: none; }
-dl { margin: 0.3rem 0 0; display: grid; grid-template-columns: minmax(4rem, max-content) 1fr; gap: 0.2rem 0.9rem; }
+dl { margin: 0.3rem 0 0; display: grid; grid-template-columns: minmax(4rem, 9rem) 1fr; gap: 0.2rem 0.9rem; }
 dt { font-size: 0.85rem; opacity: 0.8; padding-top: 0.15rem; }
 dd { margin: 0; line-height: 2; }
 mark { background: none; color: inherit; border-bottom: 2px solid var(--color); }
@@ -128,7 +128,7 @@ def find_differing(sides: Mapping[str, Passage]) -> set[Place]:
 
 
 def render_text(source: str, sides: Mapping[str, Passage], color_of: Mapping[str, str]) -> str:
-    """Write a text, once for each side."""
+    """Write a text, once for all sides that have the same mentions."""
     differing = find_differing(sides)
     labels = escape(json.dumps(sorted({label for _, _, label in differing})))
     rows = "".join(

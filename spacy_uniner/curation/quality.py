@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from spacy.scorer import PRFScore
 
 from ..passages import Passage
+from ..spans import resolve_overlaps
 
 Place = tuple[int, int, str]
 KINDS = ("wrong label", "wrong boundary", "missed", "made up")
@@ -49,6 +50,29 @@ class Errors:
     wrong_boundary: tuple[tuple[Place, Place], ...]
     missed: tuple[Place, ...]
     made_up: tuple[Place, ...]
+
+
+def check_gold(name: str, gold: Sequence[Passage], labels: Sequence[str]) -> list[Passage]:
+    """Check that gold is of these labels, and ask just these of it.
+
+    name: as it is called in errors, such as that of its file.
+    RAISES: ValueError if there is nothing, mentions are of other labels, or two overlap.
+    """
+    found = {mention.type for passage in gold for mention in passage.mentions}
+    if not found:
+        raise ValueError(f"{name} has no mention in {len(gold):,} texts. Give a file with gold, or leave it out.")
+    if found - set(labels):
+        raise ValueError(
+            f"{name} has mentions of {', '.join(sorted(found - set(labels)))}, but the labels are "
+            f"{', '.join(sorted(labels))}. Give gold of the same labels, or leave it out."
+        )
+    for passage in gold:
+        if len(resolve_overlaps(passage.mentions, "flat")) < len(passage.mentions):
+            raise ValueError(
+                f"{name}, text '{passage.source}' has mentions that overlap, and a corpus of entities has none. Leave "
+                "one of them out."
+            )
+    return [replace(passage, types=tuple(labels)) for passage in gold]
 
 
 def text_of(passage: Passage) -> str:
