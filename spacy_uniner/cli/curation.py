@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import spacy
 import typer
@@ -12,7 +12,7 @@ from spacy.language import Language
 from wasabi import msg, tables
 
 from ..benchmark.formats import READERS, Losses
-from ..curation.agreement import Run, make_run
+from ..curation.agreement import Keep, Run, make_run
 from ..curation.curate import Curation, Settings, make_report, report_agreement, report_scores
 from ..curation.curate import curate as make_corpus
 from ..curation.files import write_docs, write_json, write_labels
@@ -48,14 +48,14 @@ def curate(
     asked = tuple(dict.fromkeys(label.strip() for label in labels.split(",") if label.strip()))
     try:
         settings = Settings(
-            keep,
-            share,
-            max_mention_words,
-            min_words,
-            max_words,
-            drop_contradicted,
-            dev_share,
-            seed,  # type: ignore[arg-type]
+            keep=cast("Keep", keep),  # Settings checks it
+            share=share,
+            max_mention_words=max_mention_words,
+            min_words=min_words,
+            max_words=max_words,
+            drop_contradicted=drop_contradicted,
+            dev_share=dev_share,
+            seed=seed,
         )
         runs = read_runs(annotations, asked, spacy.blank(lang))
         references = read_gold(gold, asked) if gold else None

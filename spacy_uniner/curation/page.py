@@ -131,9 +131,12 @@ def render_text(source: str, sides: Mapping[str, Passage], color_of: Mapping[str
     """Write a text, once for all sides that have the same mentions."""
     differing = find_differing(sides)
     labels = escape(json.dumps(sorted({label for _, _, label in differing})))
+    names_of: dict[frozenset[Place], list[str]] = {}
+    for name, passage in sides.items():
+        names_of.setdefault(frozenset(places_of(passage)), []).append(name)
     rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{render_side(passage, differing, color_of)}</dd>"
-        for name, passage in sides.items()
+        f"<dt>{escape(', '.join(names))}</dt><dd>{render_side(sides[names[0]], differing, color_of)}</dd>"
+        for names in names_of.values()
     )
     plural = "s" * (len(differing) > 1)
     return (
