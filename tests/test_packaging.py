@@ -35,8 +35,8 @@ BUILT = {
         },
     },
     "spacy_uniner.Curriculum.v1": {
-        "original": {"@readers": "spacy.Corpus.v1", "path": "nowhere.spacy"},
-        "distilled": {"@readers": "spacy.Corpus.v1", "path": "nowhere.spacy"},
+        "original": {"@readers": "spacy.JsonlCorpus.v1", "path": None},
+        "distilled": {"@readers": "spacy.JsonlCorpus.v1", "path": None},
         "schedule": {"@misc": "spacy_uniner.StepShare.v1"},
         "n_examples": 1000,
     },
