@@ -22,6 +22,7 @@ from spacy.util import load_config
 from thinc.api import Config
 
 from spacy_uniner.checkpoints import ContinueFromCheckpoint, SaveCheckpoint
+from spacy_uniner.corpus import Distilled
 from spacy_uniner.curriculum import Curriculum, n_examples_drawn
 from spacy_uniner.draw_log import read_draw_log
 from spacy_uniner.schedules import ConstantShare, PowerDecayShare, SigmoidShare, StepShare, UnionShare
@@ -107,6 +108,20 @@ def test_source_is_read_again_for_each_pass_so_that_it_may_change(nlp):
 def test_run_that_goes_on_draws_what_would_have_come_next(nlp, n_before):
     whole = read(make(PowerDecayShare(), seed=4), nlp, 60)
     assert read(make(PowerDecayShare(), seed=4, n_examples_before=n_before), nlp, 60 - n_before) == whole[n_before:]
+
+
+def test_questions_to_distilled_passages_go_on_too(nlp, tiny_corpus):
+    def read_questions(n_before: int) -> list[tuple]:
+        distilled = Distilled(tiny_corpus.passages, tiny_corpus.names, n_negatives=3, group_size=4)
+        curriculum = Curriculum(
+            Words("o", 5), distilled, ConstantShare(0.75), n_examples=80, n_examples_before=n_before
+        )
+        examples = islice(curriculum(nlp), 80 - n_before)
+        return [(example.reference.text, tuple(example.reference._.entity_types or ())) for example in examples]
+
+    whole = read_questions(0)
+    assert len({types for _, types in whole}) > 10
+    assert read_questions(60) == whole[60:]
 
 
 def test_number_drawn_is_known_of_each_pipeline(nlp):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app as spacy_app
 
-from . import benchmark, curation, datasets, pipelines, teacher
+from . import benchmark, curation, datasets, mixing, pipelines, teacher
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
 app.command()(pipelines.find)
@@ -16,6 +16,7 @@ app.command("annotate", context_settings=teacher.OVERRIDES)(teacher.annotate_tex
 app.command(context_settings=teacher.OVERRIDES)(teacher.record)
 app.command()(curation.curate)
 app.command()(curation.derive_gold)
+app.command()(mixing.mixing)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
 spacy_app.add_typer(app, name="uniner")
