@@ -28,11 +28,12 @@ from spacy_uniner.curation.agreement import (
 from spacy_uniner.curation.curate import Settings, curate, make_report, report_scores
 from spacy_uniner.curation.files import write_docs, write_labels
 from spacy_uniner.curation.filters import filter_mentions, filter_texts, find_contradictions, judge
-from spacy_uniner.curation.gold import derive_gold, read_label_map, read_texts
+from spacy_uniner.curation.gold import derive_gold, read_label_map
 from spacy_uniner.curation.ledger import count_mentions
 from spacy_uniner.curation.page import render_page
 from spacy_uniner.curation.quality import check_gold, measure_quality, places_of, sort_errors
 from spacy_uniner.passages import Mention, Passage
+from spacy_uniner.teacher.annotations import read_texts
 
 ROOT = Path(__file__).parent.parent
 LABELS = ("LOC", "ORG", "PER")
@@ -469,6 +470,28 @@ def test_corpus_is_read_by_spacy_with_what_is_no_entity(tmp_path):
     assert [doc.user_data["source"] for doc in docs] == ["t1", "t2"]
 
 
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("Ada's  mother\n(Annabella)", "Ada's  mother\n(Annabella)"),
+        (None, "Ada 's   mother \n ( Annabella ) "),
+    ],
+)
+def test_docs_have_the_white_space_of_the_text(tmp_path, nlp, text, expected):
+    words = [token.text for token in nlp.make_doc("Ada's  mother\n(Annabella)")]
+    write_docs([make_passage((0, 1, "PER"), words=words)], tmp_path / "a.spacy", {"t1": text} if text else {})
+    (doc,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
+    assert doc.text == expected
+    assert [ent.text for ent in doc.ents] == ["Ada"]
+
+
+@pytest.mark.parametrize("text", ["Ada's father", "Ada's mother\n(Annabella)"])
+def test_text_of_other_words_is_refused(tmp_path, nlp, text):
+    words = [token.text for token in nlp.make_doc("Ada's  mother\n(Annabella)")]
+    with pytest.raises(ValueError, match=r"Text 't1' is .* but its words are .* Give the text that was cut"):
+        write_docs([make_passage(words=words)], tmp_path / "a.spacy", {"t1": text})
+
+
 def test_bytes_are_the_same_in_every_process(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); from test_curation import make_large, write_docs; "
@@ -660,17 +683,8 @@ def test_map_of_another_form_is_refused(tmp_path, content, match):
         read_label_map(tmp_path / "map.yml")
 
 
-@pytest.mark.parametrize("second", [{"id": "t1", "text": "again"}, {"id": "t2"}, ["t2", "x"]])
-def test_texts_of_another_form_are_refused(tmp_path, second):
-    path = write_marked(tmp_path / "texts.jsonl", {"id": "t1", "text": "Rome"}, second)
-    with pytest.raises(
-        ValueError, match=r"texts.jsonl, record 2: expected an id that is not there yet and a text, got"
-    ):
-        read_texts(path)
-
-
 def test_gold_of_the_news_texts_has_the_counts_that_the_docs_state(tmp_path, nlp):
-    texts = read_texts(ROOT / "assets" / "teacher" / "news" / "texts.jsonl")
+    texts = {text.id: text.text for text in read_texts(ROOT / "assets" / "teacher" / "news" / "texts.jsonl")}
     lines = (ROOT / "assets" / "corpus" / "passages.jsonl").read_text(encoding="utf8").splitlines()
     marked = [record for record in map(json.loads, lines) if record["id"] in texts]  # the rest takes long to read
     passages, step = derive_gold(write_marked(tmp_path / "marked.jsonl", *marked), read_label_map(MAP), texts, nlp)
