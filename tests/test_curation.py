@@ -202,26 +202,29 @@ def test_texts_are_filtered_by_length_and_once_each():
 
 
 @pytest.mark.parametrize(
-    "surface, reason",
+    "before, surface, reason",
     [
-        ("Ada Lovelace", ""),
-        ("a b c d", ""),
-        ("a b c d e", "longer than 4 words"),
-        ("— …", "no letter or digit"),
-        ("$ 5", ""),
-        ("he", "pronouns or determiners only"),
-        ("She herself", "pronouns or determiners only"),
-        ("The other", "pronouns or determiners only"),
-        ("I", "pronouns or determiners only"),
-        ("A", "pronouns or determiners only"),
-        ("US", ""),
-        ("WHO", ""),
-        ("It Ends", ""),
-        ("The Who", "pronouns or determiners only"),  # what cannot be told apart is counted, and shown as an example
+        ("", "Ada Lovelace", ""),
+        ("", "a b c d", ""),
+        ("", "a b c d e", "longer than 4 words"),
+        ("", "— …", "no letter or digit"),
+        ("", "$ 5", ""),
+        ("and", "he", "pronouns or determiners only"),
+        ("", "She herself", "pronouns or determiners only"),
+        ("said :", "The other", "pronouns or determiners only"),
+        ("so", "I", "pronouns or determiners only"),
+        ("", "A", "pronouns or determiners only"),
+        ("", "US", ""),
+        ("", "us", "pronouns or determiners only"),
+        ("", "It Ends", ""),
+        ("met", "An", ""),  # a name
+        ("", "An", "pronouns or determiners only"),  # what cannot be told apart is counted, and shown as an example
+        ("", "The Who", ""),
     ],
 )
-def test_mentions_that_are_none_are_told_by_their_words(surface, reason):
-    assert judge(surface.split(), max_words=4) == reason
+def test_mentions_that_are_none_are_told_by_their_words(before, surface, reason):
+    words = [*before.split(), *surface.split(), "won"]
+    assert judge(words, Mention(len(before.split()), len(words) - 1, "PER"), max_words=4) == reason
 
 
 def test_text_whose_mentions_are_all_filtered_stays():
@@ -408,6 +411,22 @@ def test_corpus_of_what_was_kept_is_held_against_gold_too():
     curation = curate(runs[::-1], LABELS, Settings(), gold)
     assert [quality.name for quality in curation.quality] == ["b", "a", "the corpus"]
     assert [report_scores(quality.scores)["all"]["f1"] for quality in curation.quality] == [1.0, 0.4, 1.0]
+
+
+def test_runs_of_other_texts_are_compared_on_those_they_share():
+    runs = make_runs(
+        [make_passage(ADA, SOCIETY, LONDON), make_passage(ADA, source="t2", words=[*TEXT, "!"])],
+        [make_passage(ADA, SOCIETY)],
+    )
+    gold = [make_passage(ADA, SOCIETY, LONDON), make_passage(LONDON, words=[*TEXT, "!"])]
+    curation = curate(runs, LABELS, Settings(), gold)
+    assert [(q.name, q.n_texts, report_scores(q.scores)["all"]["f1"]) for q in curation.quality] == [
+        ("a", 2, 0.75),
+        ("b", 1, 0.8),
+        ("a, shared texts", 1, 1.0),
+        ("b, shared texts", 1, 0.8),
+        ("the corpus", 2, 0.75),
+    ]
 
 
 def test_nothing_left_says_what_was_lost():
