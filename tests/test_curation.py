@@ -429,6 +429,16 @@ def test_runs_of_other_texts_are_compared_on_those_they_share():
     ]
 
 
+def test_texts_that_runs_share_may_have_no_gold():
+    runs = make_runs(
+        [make_passage(ADA, SOCIETY, LONDON), make_passage(ADA, source="t2", words=["Ada", "won"])],
+        [make_passage(ADA, source="t2", words=["Ada", "won"]), make_passage(source="t3", words=["No", "one"])],
+    )
+    gold = [make_passage(ADA, SOCIETY, LONDON), make_passage(source="t3", words=["No", "one"])]
+    curation = curate(runs, LABELS, Settings(), gold)
+    assert [quality.name for quality in curation.quality] == ["a", "b", "the corpus"]
+
+
 def test_nothing_left_says_what_was_lost():
     with pytest.raises(
         ValueError, match=r"No text is left to train on, of 1\. Lost were: 1 texts and 1 mentions: too sh"

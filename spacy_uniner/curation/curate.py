@@ -20,7 +20,7 @@ from .filters import (
     find_contradictions,
 )
 from .ledger import Step, count_mentions
-from .quality import Quality, measure_quality
+from .quality import Quality, measure_quality, pair_with_gold
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def curate(
     check_corpus(train, labels, steps)
     measured = []
     if gold is not None:
-        sides = [(run.name, run.passages) for run in (*runs, *share_texts(runs))]
+        shared = [run for run in share_texts(runs) if pair_with_gold(run.passages, gold)]
+        sides = [(run.name, run.passages) for run in (*runs, *shared)]
         measured = [measure_quality(name, gold, side, labels) for name, side in (*sides, ("the corpus", passages))]
     return Curation(
         tuple(labels),
