@@ -94,7 +94,7 @@ def train_pipeline(
     overrides |= {f"variables.{name}": value for name, value in variables.items()}
     overrides |= {"paths.log": None, "system.seed": setting.seed, "training.eval_frequency": never}
     overrides |= {"corpora.dev.limit": 1, "training.before_update": None, "initialize.after_init": None, **more}
-    overrides["corpora.train.schedule"] = f"${{schedules.{setting.schedule}}}"
+    overrides["variables.schedule"] = setting.schedule
     nlp = init_nlp(load_config(config, overrides, interpolate=False))
     train(nlp, None, stdout=io.StringIO(), stderr=sys.stderr)
     return nlp

@@ -8,7 +8,7 @@ what it calls its regimens, is known; the formulae are OUR definitions, since no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 
@@ -188,6 +188,16 @@ class ExponentialShare:
     def __call__(self, progress: float) -> float:
         """Give the share of distilled Examples at this progress."""
         return math.exp(-self.rate * progress)
+
+
+def ChosenShare(name: str, schedules: Mapping[str, Schedule]) -> Schedule:
+    """Choose one of several schedules by its name, so that one value of a config says which is used.
+
+    RAISES: ValueError if there is none of that name.
+    """
+    if name not in schedules:
+        raise ValueError(f"There is no schedule '{name}'. There are: {', '.join(sorted(schedules))}.")
+    return schedules[name]
 
 
 def plan_draws(schedule: Schedule, n_examples: int) -> Iterator[bool]:

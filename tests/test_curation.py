@@ -28,11 +28,12 @@ from spacy_uniner.curation.agreement import (
 from spacy_uniner.curation.curate import Settings, curate, make_report, report_scores
 from spacy_uniner.curation.files import write_docs, write_labels
 from spacy_uniner.curation.filters import filter_mentions, filter_texts, find_contradictions, judge
-from spacy_uniner.curation.gold import derive_gold, read_label_map, read_texts
+from spacy_uniner.curation.gold import derive_gold, read_label_map
 from spacy_uniner.curation.ledger import count_mentions
 from spacy_uniner.curation.page import render_page
 from spacy_uniner.curation.quality import check_gold, measure_quality, places_of, sort_errors
 from spacy_uniner.passages import Mention, Passage
+from spacy_uniner.teacher.annotations import read_texts
 
 ROOT = Path(__file__).parent.parent
 LABELS = ("LOC", "ORG", "PER")
@@ -201,26 +202,29 @@ def test_texts_are_filtered_by_length_and_once_each():
 
 
 @pytest.mark.parametrize(
-    "surface, reason",
+    "before, surface, reason",
     [
-        ("Ada Lovelace", ""),
-        ("a b c d", ""),
-        ("a b c d e", "longer than 4 words"),
-        ("— …", "no letter or digit"),
-        ("$ 5", ""),
-        ("he", "pronouns or determiners only"),
-        ("She herself", "pronouns or determiners only"),
-        ("The other", "pronouns or determiners only"),
-        ("I", "pronouns or determiners only"),
-        ("A", "pronouns or determiners only"),
-        ("US", ""),
-        ("WHO", ""),
-        ("It Ends", ""),
-        ("The Who", "pronouns or determiners only"),  # what cannot be told apart is counted, and shown as an example
+        ("", "Ada Lovelace", ""),
+        ("", "a b c d", ""),
+        ("", "a b c d e", "longer than 4 words"),
+        ("", "— …", "no letter or digit"),
+        ("", "$ 5", ""),
+        ("and", "he", "pronouns or determiners only"),
+        ("", "She herself", "pronouns or determiners only"),
+        ("said :", "The other", "pronouns or determiners only"),
+        ("so", "I", "pronouns or determiners only"),
+        ("", "A", "pronouns or determiners only"),
+        ("", "US", ""),
+        ("", "us", "pronouns or determiners only"),
+        ("", "It Ends", ""),
+        ("met", "An", ""),  # a name
+        ("", "An", "pronouns or determiners only"),  # what cannot be told apart is counted, and shown as an example
+        ("", "The Who", ""),
     ],
 )
-def test_mentions_that_are_none_are_told_by_their_words(surface, reason):
-    assert judge(surface.split(), max_words=4) == reason
+def test_mentions_that_are_none_are_told_by_their_words(before, surface, reason):
+    words = [*before.split(), *surface.split(), "won"]
+    assert judge(words, Mention(len(before.split()), len(words) - 1, "PER"), max_words=4) == reason
 
 
 def test_text_whose_mentions_are_all_filtered_stays():
@@ -409,6 +413,32 @@ def test_corpus_of_what_was_kept_is_held_against_gold_too():
     assert [report_scores(quality.scores)["all"]["f1"] for quality in curation.quality] == [1.0, 0.4, 1.0]
 
 
+def test_runs_of_other_texts_are_compared_on_those_they_share():
+    runs = make_runs(
+        [make_passage(ADA, SOCIETY, LONDON), make_passage(ADA, source="t2", words=[*TEXT, "!"])],
+        [make_passage(ADA, SOCIETY)],
+    )
+    gold = [make_passage(ADA, SOCIETY, LONDON), make_passage(LONDON, words=[*TEXT, "!"])]
+    curation = curate(runs, LABELS, Settings(), gold)
+    assert [(q.name, q.n_texts, report_scores(q.scores)["all"]["f1"]) for q in curation.quality] == [
+        ("a", 2, 0.75),
+        ("b", 1, 0.8),
+        ("a, shared texts", 1, 1.0),
+        ("b, shared texts", 1, 0.8),
+        ("the corpus", 2, 0.75),
+    ]
+
+
+def test_texts_that_runs_share_may_have_no_gold():
+    runs = make_runs(
+        [make_passage(ADA, SOCIETY, LONDON), make_passage(ADA, source="t2", words=["Ada", "won"])],
+        [make_passage(ADA, source="t2", words=["Ada", "won"]), make_passage(source="t3", words=["No", "one"])],
+    )
+    gold = [make_passage(ADA, SOCIETY, LONDON), make_passage(source="t3", words=["No", "one"])]
+    curation = curate(runs, LABELS, Settings(), gold)
+    assert [quality.name for quality in curation.quality] == ["a", "b", "the corpus"]
+
+
 def test_nothing_left_says_what_was_lost():
     with pytest.raises(
         ValueError, match=r"No text is left to train on, of 1\. Lost were: 1 texts and 1 mentions: too sh"
@@ -467,6 +497,28 @@ def test_corpus_is_read_by_spacy_with_what_is_no_entity(tmp_path):
     assert second.has_annotation("ENT_IOB", require_complete=True)  # says that there is none
     docs = list(DocBin().from_disk(tmp_path / "new" / "a.spacy").get_docs(spacy.blank("en").vocab))
     assert [doc.user_data["source"] for doc in docs] == ["t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("Ada's  mother\n(Annabella)", "Ada's  mother\n(Annabella)"),
+        (None, "Ada 's   mother \n ( Annabella ) "),
+    ],
+)
+def test_docs_have_the_white_space_of_the_text(tmp_path, nlp, text, expected):
+    words = [token.text for token in nlp.make_doc("Ada's  mother\n(Annabella)")]
+    write_docs([make_passage((0, 1, "PER"), words=words)], tmp_path / "a.spacy", {"t1": text} if text else {})
+    (doc,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
+    assert doc.text == expected
+    assert [ent.text for ent in doc.ents] == ["Ada"]
+
+
+@pytest.mark.parametrize("text", ["Ada's father", "Ada's mother\n(Annabella)"])
+def test_text_of_other_words_is_refused(tmp_path, nlp, text):
+    words = [token.text for token in nlp.make_doc("Ada's  mother\n(Annabella)")]
+    with pytest.raises(ValueError, match=r"Text 't1' is .* but its words are .* Give the text that was cut"):
+        write_docs([make_passage(words=words)], tmp_path / "a.spacy", {"t1": text})
 
 
 def test_bytes_are_the_same_in_every_process(tmp_path):
@@ -660,17 +712,8 @@ def test_map_of_another_form_is_refused(tmp_path, content, match):
         read_label_map(tmp_path / "map.yml")
 
 
-@pytest.mark.parametrize("second", [{"id": "t1", "text": "again"}, {"id": "t2"}, ["t2", "x"]])
-def test_texts_of_another_form_are_refused(tmp_path, second):
-    path = write_marked(tmp_path / "texts.jsonl", {"id": "t1", "text": "Rome"}, second)
-    with pytest.raises(
-        ValueError, match=r"texts.jsonl, record 2: expected an id that is not there yet and a text, got"
-    ):
-        read_texts(path)
-
-
 def test_gold_of_the_news_texts_has_the_counts_that_the_docs_state(tmp_path, nlp):
-    texts = read_texts(ROOT / "assets" / "teacher" / "news" / "texts.jsonl")
+    texts = {text.id: text.text for text in read_texts(ROOT / "assets" / "teacher" / "news" / "texts.jsonl")}
     lines = (ROOT / "assets" / "corpus" / "passages.jsonl").read_text(encoding="utf8").splitlines()
     marked = [record for record in map(json.loads, lines) if record["id"] in texts]  # the rest takes long to read
     passages, step = derive_gold(write_marked(tmp_path / "marked.jsonl", *marked), read_label_map(MAP), texts, nlp)

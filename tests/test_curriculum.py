@@ -253,7 +253,7 @@ def test_every_schedule_is_in_the_config_and_can_be_chosen():
     assert {block["@misc"] for block in config["schedules"].values()} == registered
     for name in config["schedules"]:
         changed = Config(config).from_str(
-            config.to_str(), overrides={"corpora.train.schedule": f"${{schedules.{name}}}", "variables.n_original": 3}
+            config.to_str(), overrides={"variables.schedule": name, "variables.n_original": 3}
         )
         schedule = changed["corpora"]["train"]["schedule"]
         assert schedule == changed["schedules"][name]
@@ -298,7 +298,7 @@ def make_command(data: Path, folder: Path, n_steps: int, schedule: str) -> list[
         "variables.n_steps": n_steps,
         "variables.batch_size": 4,
         "variables.n_examples": 4 * n_steps,
-        "corpora.train.schedule": f"${{schedules.{schedule}}}",
+        "variables.schedule": schedule,
         "training.eval_frequency": 1000,
         "training.before_update.every_n_steps": 15,
         "components.tok2vec.model.encode.width": 32,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -18,11 +18,12 @@ from ..curation.curate import curate as make_corpus
 from ..curation.files import write_docs, write_json, write_labels
 from ..curation.filters import count_labels
 from ..curation.gold import derive_gold as gold_of_marks
-from ..curation.gold import read_label_map, read_texts
+from ..curation.gold import read_label_map
 from ..curation.ledger import Step
 from ..curation.page import percent, render_page
 from ..curation.quality import check_gold
 from ..passages import Mention, Passage
+from ..teacher.annotations import read_annotations, read_texts
 
 DEFAULT = Settings()
 
@@ -60,10 +61,11 @@ def curate(
         runs = read_runs(annotations, asked, spacy.blank(lang))
         references = read_gold(gold, asked) if gold else None
         curation = make_corpus(runs, asked, settings, references)
+        texts = {text.id: text.text for path in annotations for text in read_texts(path)}
     except ValueError as err:
         raise typer.BadParameter(str(err)) from err
     show(curation)
-    write(curation, references, output)
+    write(curation, references, texts, output)
 
 
 def derive_gold(
@@ -76,11 +78,12 @@ def derive_gold(
     """Derive a reference from the marks of a corpus, for texts that have no gold."""
     try:
         types = read_label_map(label_map)
-        passages, step = gold_of_marks(marked, types, read_texts(texts), spacy.blank(lang))
+        text_of = {text.id: text.text for text in read_texts(texts)}
+        passages, step = gold_of_marks(marked, types, text_of, spacy.blank(lang))
     except ValueError as err:
         raise typer.BadParameter(str(err)) from err
     show_steps([step])
-    write_docs(passages, output)
+    write_docs(passages, output, text_of)
     counts = ", ".join(f"{label} {n:,}" for label, n in count_labels(passages, types.labels).items())
     msg.good(f"{output}: {len(passages):,} texts; mentions: {counts}.")
 
@@ -90,8 +93,6 @@ def read_runs(paths: Sequence[Path], labels: Sequence[str], nlp: Language) -> li
 
     RAISES: ValueError as the reader and `make_run`.
     """
-    from ..teacher.annotations import read_annotations
-
     stems = [path.stem for path in paths]
     runs = []
     for path in paths:
@@ -151,12 +152,12 @@ def show_steps(steps: Sequence[Step]) -> None:
         typer.echo(tables.table(rows, header=header, divider=True, max_col=60))
 
 
-def write(curation: Curation, gold: Sequence[Passage] | None, folder: Path) -> None:
+def write(curation: Curation, gold: Sequence[Passage] | None, texts: Mapping[str, str], folder: Path) -> None:
     """Write corpus, labels, report and page; what an earlier call left under these names is replaced."""
-    write_docs(curation.train, folder / "train.spacy")
+    write_docs(curation.train, folder / "train.spacy", texts)
     (folder / "dev.spacy").unlink(missing_ok=True)
     if curation.dev:
-        write_docs(curation.dev, folder / "dev.spacy")
+        write_docs(curation.dev, folder / "dev.spacy", texts)
     write_labels(curation.train, curation.labels, folder / "labels")
     write_json(folder / "report.json", make_report(curation))
     (folder / "disagreements.html").write_text(render_page(curation, gold), encoding="utf8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from spacy.scorer import PRFScore
@@ -20,7 +20,7 @@ from .filters import (
     find_contradictions,
 )
 from .ledger import Step, count_mentions
-from .quality import Quality, measure_quality
+from .quality import Quality, measure_quality, pair_with_gold
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Curation:
     steps: from all texts and mentions of the runs to those of the corpus.
     votes: for a number of runs, how many mentions just so many have, among texts that all annotated.
     agreement: of each pair of runs.
-    quality: of each run and of the corpus, where there is gold.
+    quality: of each run, also on the texts that all share, and of the corpus, where there is gold.
     contradictions: surface forms that have several labels, among the mentions that agreement and filters left.
     """
 
@@ -109,8 +109,9 @@ def curate(
     check_corpus(train, labels, steps)
     measured = []
     if gold is not None:
-        measured = [measure_quality(run.name, gold, run.passages, labels) for run in runs]
-        measured.append(measure_quality("the corpus", gold, passages, labels))
+        shared = [run for run in share_texts(runs) if pair_with_gold(run.passages, gold)]
+        sides = [(run.name, run.passages) for run in (*runs, *shared)]
+        measured = [measure_quality(name, gold, side, labels) for name, side in (*sides, ("the corpus", passages))]
     return Curation(
         tuple(labels),
         settings,
@@ -123,6 +124,18 @@ def curate(
         tuple(measured),
         tuple(contradictions),
     )
+
+
+def share_texts(runs: Sequence[Run]) -> list[Run]:
+    """Give the runs with just the texts that all of them annotated, so that they can be compared; none if all are."""
+    sources = [{passage.source for passage in run.passages} for run in runs]
+    shared = sources[0].intersection(*sources)
+    if not shared or all(of_run == shared for of_run in sources):
+        return []
+    return [
+        replace(run, name=f"{run.name}, shared texts", passages=tuple(p for p in run.passages if p.source in shared))
+        for run in runs
+    ]
 
 
 def split(passages: Sequence[Passage], dev_share: float, seed: int) -> tuple[list[Passage], list[Passage]]:

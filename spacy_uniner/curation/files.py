@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import spacy
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
+from spacy.util import get_words_and_spaces
 from spacy.vocab import Vocab
 
 from ..passages import Passage
 
 
-def write_docs(passages: Sequence[Passage], path: Path) -> None:
+def write_docs(passages: Sequence[Passage], path: Path, texts: Mapping[str, str] | None = None) -> None:
     """Write passages as a .spacy file of entities, in their order; each Doc has its source in `user_data`.
 
-    A space follows each word, since passages do not know where the text had none.
+    texts: by source, as they were written, which tells where words have no space between; else each is followed by one.
     """
     vocab = Vocab()
     path.parent.mkdir(parents=True, exist_ok=True)
-    docs = (make_doc(passage, vocab) for passage in passages)
+    docs = (make_doc(passage, vocab, (texts or {}).get(passage.source)) for passage in passages)
     DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs, store_user_data=True).to_disk(path)
 
 
-def make_doc(passage: Passage, vocab: Vocab) -> Doc:
-    """Make a Doc whose entities are the mentions, which must not overlap; all other words are outside of entities."""
-    doc = Doc(vocab, words=list(passage.words), user_data={"source": passage.source})
+def make_doc(passage: Passage, vocab: Vocab, text: str | None = None) -> Doc:
+    """Make a Doc whose entities are the mentions, which must not overlap; all other words are outside of entities.
+
+    RAISES: ValueError if the text has other words.
+    """
+    words, spaces = list(passage.words), None
+    if text is not None:
+        try:
+            found, spaces = get_words_and_spaces(words, text)
+        except ValueError:
+            found = []
+        if found != words:
+            raise ValueError(
+                f"Text '{passage.source}' is {text!r:.80}, but its words are {' '.join(words)!r:.80}. Give the text "
+                "that was cut into these words."
+            )
+    doc = Doc(vocab, words=words, spaces=spaces, user_data={"source": passage.source})
     doc.set_ents([Span(doc, m.start, m.end, label=m.type) for m in passage.mentions], default="outside")
     return doc
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..passages import Passage
+from ..passages import Mention, Passage
 from .ledger import Step, open_step, surface_of
 from .quality import text_of
 
@@ -57,7 +57,7 @@ def filter_mentions(passages: Sequence[Passage], max_mention_words: int) -> tupl
     for passage in passages:
         sound = []
         for mention in passage.mentions:
-            reason = judge(passage.words[mention.start : mention.end], max_mention_words)
+            reason = judge(passage.words, mention, max_mention_words)
             if reason:
                 step.lose_mention(reason, passage, mention)
             else:
@@ -67,16 +67,29 @@ def filter_mentions(passages: Sequence[Passage], max_mention_words: int) -> tupl
     return kept, step
 
 
-def judge(words: Sequence[str], max_words: int) -> str:
-    """Say why these words are no mention; an empty string if they may be one."""
-    if len(words) > max_words:
+def judge(words: Sequence[str], mention: Mention, max_words: int) -> str:
+    """Say why a mention is none; an empty string if it may be one.
+
+    words: of the text.
+    """
+    surface = words[mention.start : mention.end]
+    if len(surface) > max_words:
         return f"longer than {max_words} words"
-    if not any(character.isalnum() for word in words for character in word):
+    if not any(character.isalnum() for word in surface for character in word):
         return "no letter or digit"
-    # As written: "us" is a pronoun, "US" is not.
-    if all(word == "I" or (word.lower() in NO_NAMES and not word[1:].isupper()) for word in words):
+    begins = mention.start == 0 or not any(character.isalnum() for character in words[mention.start - 1])
+    if all(is_no_name(word, begins and n == 0) for n, word in enumerate(surface)):
         return "pronouns or determiners only"
     return ""
+
+
+def is_no_name(word: str, begins: bool) -> bool:
+    """Tell whether a word is a pronoun or determiner, and written as one: "us", not "US"; "An" where a sentence begins.
+
+    begins: whether the word begins a sentence, or follows a quotation mark, or the like.
+    """
+    is_written_so = word.islower() or word == "I" or (begins and word.istitle())
+    return is_written_so and word.lower() in NO_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,18 +136,3 @@ def to_gold(passage: Passage, label_map: LabelMap, step: Step) -> Passage:
                 start += 1
             mentions.append(Mention(start, mark.end, label))
     return replace(passage, types=label_map.labels, mentions=tuple(mentions))
-
-
-def read_texts(path: Path) -> dict[str, str]:
-    """Read texts by id from JSONL.
-
-    RAISES: ValueError if a line has no id and text, or an id stands twice.
-    """
-    texts: dict[str, str] = {}
-    for n, record in enumerate(srsly.read_jsonl(path), start=1):
-        if not isinstance(record, dict) or not {"id", "text"} <= set(record) or record["id"] in texts:
-            raise ValueError(
-                f"{path}, record {n}: expected an id that is not there yet and a text, got {record!r:.80}."
-            )
-        texts[str(record["id"])] = str(record["text"])
-    return texts
