@@ -150,11 +150,15 @@ def test_derive_gold_writes_what_curate_can_measure_against(tmp_path):
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in texts), encoding="utf8")
     (tmp_path / "map.yml").write_text("{broad: {PER: [person]}, specific: {}, titles: []}", encoding="utf8")
     arguments = ["derive-gold", *(str(tmp_path / name) for name in ("marked.jsonl", "texts.jsonl", "map.yml"))]
-    result = runner.invoke(app, [*arguments, str(tmp_path / "gold.spacy")])
+    result = runner.invoke(app, [*arguments, str(tmp_path / "gold"), "--n-train", "1", "--n-dev", "2"])
     assert result.exit_code == 0, result.output
     assert "5 texts; mentions: PER 5." in squeeze(result.output)
+    parts = {name: read_sources(tmp_path / "gold" / f"{name}.spacy") for name in ("gold", "train", "dev")}
+    left = {json.loads(line)["id"] for line in (tmp_path / "gold" / "texts.jsonl").read_text("utf8").splitlines()}
+    assert [len(part) for part in (*parts.values(), left)] == [5, 1, 2, 2]
+    assert parts["train"] | parts["dev"] | left == parts["gold"] == set(TEXTS)
     standard = write_annotations(tmp_path / "standard.jsonl", FULL)
-    result, output = run(tmp_path, standard, "--gold", tmp_path / "gold.spacy")
+    result, output = run(tmp_path, standard, "--gold", tmp_path / "gold" / "gold.spacy")
     assert result.exit_code == 0, result.output
     scores = json.loads((output / "report.json").read_text("utf8"))["quality"][0]["scores"]
     assert scores["PER"]["f1"] == 1.0
@@ -168,3 +172,19 @@ def test_derive_gold_refuses_with_a_reason(tmp_path):
     result = runner.invoke(app, [*arguments, str(tmp_path / "gold.spacy")])
     assert result.exit_code == 2
     assert "map.yml is no label map" in squeeze(result.output)
+
+
+def test_derive_gold_refuses_to_split_more_than_there_is(tmp_path):
+    marked = {"id": "t1", "text": "It is Rome.", "absent": []}
+    marked["mentions"] = [{"start": 6, "end": 10, "type": "city", "broad": "location"}]
+    (tmp_path / "marked.jsonl").write_text(json.dumps(marked) + "\n", encoding="utf8")
+    (tmp_path / "texts.jsonl").write_text('{"id": "t1", "text": "It is Rome."}\n', encoding="utf8")
+    (tmp_path / "map.yml").write_text("{broad: {LOC: [location]}, specific: {}, titles: []}", encoding="utf8")
+    arguments = ["derive-gold", *(str(tmp_path / name) for name in ("marked.jsonl", "texts.jsonl", "map.yml"))]
+    result = runner.invoke(app, [*arguments, str(tmp_path / "gold"), "--n-train", "1", "--n-dev", "1"])
+    assert result.exit_code == 2
+    assert "Asked for 1 texts to train on and 1 for dev, but 1 have gold." in squeeze(result.output)
+
+
+def read_sources(path):
+    return {doc.user_data["source"] for doc in DocBin().from_disk(path).get_docs(spacy.blank("en").vocab)}

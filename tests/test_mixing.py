@@ -32,8 +32,8 @@ def figures(monkeypatch) -> list:
     """The figures that are made."""
     from spacy_uniner.benchmark import mixing
 
-    made, make = [], mixing._make_figure
-    monkeypatch.setattr(mixing, "_make_figure", lambda *size: made.append(make(*size)) or made[-1])
+    made, make = [], mixing.make_figure
+    monkeypatch.setattr(mixing, "make_figure", lambda *size: made.append(make(*size)) or made[-1])
     return made
 
 

@@ -23,7 +23,7 @@ def draw_schedules(schedules: Mapping[str, Schedule], path: Path) -> None:
     if not schedules:
         raise ValueError("There is no schedule to draw. Give at least one.")
     n_rows = -(-len(schedules) // N_COLUMNS)
-    figure = _make_figure(2.0 * N_COLUMNS, 1.7 * n_rows)
+    figure = make_figure(2.0 * N_COLUMNS, 1.7 * n_rows)
     fields = figure.subplots(n_rows, N_COLUMNS, sharex=True, sharey=True, squeeze=False)
     progress = [n / N_PLANNED for n in range(N_PLANNED + 1)]
     for field, (name, schedule) in zip(fields.flat, schedules.items()):
@@ -32,14 +32,14 @@ def draw_schedules(schedules: Mapping[str, Schedule], path: Path) -> None:
         field.plot(progress, shares, color=BLUE, linewidth=1.8, clip_on=False, zorder=3)
         field.set_title(name, fontsize=9)
         field.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        _hide_frame(field)
+        hide_frame(field)
     for field in fields.flat[len(schedules) :]:
         field.set_visible(False)
     for n, field in enumerate(fields.flat[: len(schedules)]):
         field.tick_params(labelbottom=n + N_COLUMNS >= len(schedules))
     figure.supxlabel("progress: Examples drawn, of all planned", fontsize=9)
     figure.supylabel("share of distilled Examples", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_log(drawn: Drawn, path: Path) -> None:
@@ -55,7 +55,7 @@ def draw_log(drawn: Drawn, path: Path) -> None:
     n_part = max(1, round(plan.n_examples / N_PARTS))
     shares = share_by_part(drawn.sources, n_part)
     edges = [min(n * n_part, len(drawn.sources)) for n in range(len(shares) + 1)]
-    figure = _make_figure(6.2, 3.0)
+    figure = make_figure(6.2, 3.0)
     axes = figure.subplots()
     axes.stairs(shares, edges, fill=True, color=LIGHT, label=f"drawn, by {n_part:,} Examples")
     axes.stairs(shares, edges, color=BLUE, linewidth=1.2, baseline=None)
@@ -65,11 +65,11 @@ def draw_log(drawn: Drawn, path: Path) -> None:
     axes.set(xlabel="Examples drawn", ylabel="share of distilled Examples")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    _hide_frame(axes)
-    _save(figure, path)
+    hide_frame(axes)
+    save_figure(figure, path)
 
 
-def _make_figure(width: float, height: float) -> Any:
+def make_figure(width: float, height: float) -> Any:
     """Make an empty figure, in inches."""
     try:
         from matplotlib.figure import Figure
@@ -78,12 +78,12 @@ def _make_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _hide_frame(axes: Any) -> None:
+def hide_frame(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     """Save a figure; the same picture makes the same file."""
     import matplotlib
 

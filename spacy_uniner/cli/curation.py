@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import spacy
+import srsly
 import typer
 from spacy.language import Language
 from wasabi import msg, tables
@@ -18,7 +19,7 @@ from ..curation.curate import curate as make_corpus
 from ..curation.files import write_docs, write_json, write_labels
 from ..curation.filters import count_labels
 from ..curation.gold import derive_gold as gold_of_marks
-from ..curation.gold import read_label_map
+from ..curation.gold import read_label_map, split_gold
 from ..curation.ledger import Step
 from ..curation.page import percent, render_page
 from ..curation.quality import check_gold
@@ -72,20 +73,29 @@ def derive_gold(
     marked: Annotated[Path, typer.Argument(help="Marked passages, as assets/corpus/passages.jsonl", exists=True)],
     texts: Annotated[Path, typer.Argument(help="JSONL with the id and text of what was annotated", exists=True)],
     label_map: Annotated[Path, typer.Argument(help="YAML that says which mark is which label", exists=True)],
-    output: Annotated[Path, typer.Argument(help="The .spacy file to write")],
+    output: Annotated[Path, typer.Argument(help="Folder for gold.spacy, train.spacy, dev.spacy and texts.jsonl")],
+    n_train: Annotated[int, typer.Option(help="Texts of train.spacy: the original data of a curriculum")] = 0,
+    n_dev: Annotated[int, typer.Option(help="Texts of dev.spacy")] = 0,
     lang: Annotated[str, typer.Option(help="Language whose tokenizer cuts the texts")] = "en",
 ) -> None:
-    """Derive a reference from the marks of a corpus, for texts that have no gold."""
+    """Derive a reference from the marks of a corpus, for texts that have no gold, and leave the others to a teacher."""
     try:
         types = read_label_map(label_map)
         text_of = {text.id: text.text for text in read_texts(texts)}
-        passages, step = gold_of_marks(marked, types, text_of, spacy.blank(lang))
+        gold, step = gold_of_marks(marked, types, text_of, spacy.blank(lang))
+        train, dev = split_gold(gold, n_train, n_dev)
     except ValueError as err:
         raise typer.BadParameter(str(err)) from err
     show_steps([step])
-    write_docs(passages, output, text_of)
-    counts = ", ".join(f"{label} {n:,}" for label, n in count_labels(passages, types.labels).items())
-    msg.good(f"{output}: {len(passages):,} texts; mentions: {counts}.")
+    for name, passages in (("gold", gold), ("train", train), ("dev", dev)):
+        if passages:
+            write_docs(passages, output / f"{name}.spacy", text_of)
+            counts = ", ".join(f"{label} {n:,}" for label, n in count_labels(passages, types.labels).items())
+            msg.good(f"{output / name}.spacy: {len(passages):,} texts; mentions: {counts}.")
+    taken = {passage.source for passage in (*train, *dev)}
+    left = [{"id": id_, "text": text} for id_, text in text_of.items() if id_ not in taken]
+    srsly.write_jsonl(output / "texts.jsonl", left)
+    msg.good(f"{output / 'texts.jsonl'}: {len(left):,} texts for the teacher.")
 
 
 def read_runs(paths: Sequence[Path], labels: Sequence[str], nlp: Language) -> list[Run]:

@@ -1,4 +1,4 @@
-"""The command that shows what a curriculum drew."""
+"""Commands that show what a training drew, and how it went."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from wasabi import msg
+from wasabi import msg, tables
 
+from ..benchmark.curves import draw_curves
 from ..benchmark.mixing import draw_log
 from ..draw_log import DISTILLED, read_draw_log
+from ..learning_curve import best_of, read_curve
 
 
 def mixing(
@@ -30,3 +32,22 @@ def mixing(
     )
     if output:
         msg.good(f"Picture written: {output}")
+
+
+def curves(
+    logs: Annotated[list[Path], typer.Argument(help="Files that spacy_uniner.CurveLogger.v1 wrote", exists=True)],
+    output: Annotated[Path, typer.Option(help="The .svg or .png to draw")],
+) -> None:
+    """Draw learning curves, and say how good each run was at its best."""
+    try:
+        runs = {log.stem: read_curve(log) for log in logs}
+        draw_curves(runs, output)
+    except ValueError as err:
+        raise typer.BadParameter(str(err)) from err
+    rows = [
+        (name, curve[-1].step, f"{100 * best.score:.1f}", best.step, f"{100 * curve[-1].score:.1f}")
+        for name, curve in runs.items()
+        for best in [best_of(curve)]
+    ]
+    typer.echo(tables.table(rows, header=("run", "steps", "best score", "at step", "last score"), divider=True))
+    msg.good(f"Picture written: {output}")

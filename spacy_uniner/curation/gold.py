@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -136,3 +137,16 @@ def to_gold(passage: Passage, label_map: LabelMap, step: Step) -> Passage:
                 start += 1
             mentions.append(Mention(start, mark.end, label))
     return replace(passage, types=label_map.labels, mentions=tuple(mentions))
+
+
+def split_gold(gold: Iterable[Passage], n_train: int, n_dev: int) -> tuple[list[Passage], list[Passage]]:
+    """Draw gold to train on and gold to measure by; the choice depends on the sources alone.
+
+    RETURNS: both, each sorted by source.
+    RAISES: ValueError if there is not so much gold.
+    """
+    order = sorted(gold, key=lambda passage: hashlib.sha256(passage.source.encode("utf8")).digest())
+    if min(n_train, n_dev) < 0 or n_train + n_dev > len(order):
+        raise ValueError(f"Asked for {n_train} texts to train on and {n_dev} for dev, but {len(order)} have gold.")
+    train, dev = order[n_dev : n_dev + n_train], order[:n_dev]
+    return sorted(train, key=lambda passage: passage.source), sorted(dev, key=lambda passage: passage.source)
