@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import Any
 
 Schedule = Callable[[float], float]
 
@@ -190,14 +191,16 @@ class ExponentialShare:
         return math.exp(-self.rate * progress)
 
 
-def ChosenShare(name: str, schedules: Mapping[str, Schedule]) -> Schedule:
+def ChosenShare(name: str, schedules: Mapping[str, Any]) -> Schedule:
     """Choose one of several schedules by its name, so that one value of a config says which is used.
 
+    schedules: by name. Any, since thinc validates a config before it makes what stands in it.
     RAISES: ValueError if there is none of that name.
     """
     if name not in schedules:
         raise ValueError(f"There is no schedule '{name}'. There are: {', '.join(sorted(schedules))}.")
-    return schedules[name]
+    schedule: Schedule = schedules[name]
+    return schedule
 
 
 def plan_draws(schedule: Schedule, n_examples: int) -> Iterator[bool]:

@@ -20,7 +20,7 @@ def make_info(step: int, score: float) -> dict:
 def set_up(path, n_steps_before: int = 0):
     nlp = spacy.blank("en")
     nlp.add_pipe("ner")
-    training = {"max_steps": 10, "eval_frequency": 5, "score_weights": {"ents_f": 1.0, "ents_p": None}}
+    training = {"max_steps": 10, "eval_frequency": 5, "score_weights": {"ents_f": 1.0, "ents_p": None, "ents_r": None}}
     rate = {"@schedules": "spacy_uniner.continued.v1", "n_steps_before": n_steps_before} if n_steps_before else 0.001
     nlp.config["training"] = training | {"optimizer": {"learn_rate": rate}}
     out = io.StringIO()

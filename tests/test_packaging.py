@@ -41,6 +41,7 @@ BUILT = {
         "n_examples": 1000,
     },
     "spacy_uniner.ConstantShare.v1": {"share": 0.5},
+    "spacy_uniner.ChosenShare.v1": {"name": "a", "schedules": {"a": {"@misc": "spacy_uniner.CosineShare.v1"}}},
     "spacy_uniner.UnionShare.v1": {"n_distilled": 3, "n_original": 1},
     "spacy_uniner.StepShare.v1": {"switch": 0.25, "before": 0.0, "after": 1.0},
     "spacy_uniner.StagedShare.v1": {"stages": [[1.0, 0.5], [0, 1]]},
@@ -51,6 +52,7 @@ BUILT = {
     "spacy_uniner.universal_ner_scorer.v1": {},
     "spacy_uniner.SaveCheckpoint.v1": {"path": "nowhere", "every_n_steps": 10},
     "spacy_uniner.ContinueFromCheckpoint.v1": {"path": "nowhere"},
+    "spacy_uniner.CurveLogger.v1": {"path": "nowhere.jsonl"},
     "spacy_uniner.warmup_cosine.v1": {"rate": 0.001, "n_warmup_steps": 1, "n_steps": 2},
     "spacy_uniner.continued.v1": {"schedule": 0.001, "n_steps_before": 1},
 }

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_uniner.schedules import (
+    ChosenShare,
     ConstantShare,
     CosineShare,
     ExponentialShare,
@@ -166,3 +167,10 @@ def test_schedule_of_ones_own_must_give_shares(share):
         next(plan_draws(steady, 10))
     with pytest.raises(ValueError, match=r"at progress 0\.25"):
         planned_share(steady, 0.25)
+
+
+def test_a_schedule_is_chosen_by_name():
+    schedules = {"flat": ConstantShare(0.5), "falling": CosineShare()}
+    assert ChosenShare("falling", schedules) == CosineShare()
+    with pytest.raises(ValueError, match=r"There is no schedule 'step'. There are: falling, flat."):
+        ChosenShare("step", schedules)
