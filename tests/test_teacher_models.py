@@ -51,9 +51,10 @@ def refuse(status: int, *prompts: str):
 
 # In a pipeline
 
+PEOPLE = "1. {} | True | PER | a person\n2. {} | True | PER | a person\n3. Paris | True | LOC | a city"
 TEXTS = {
-    "John met Mary in Paris.": "1. John | True | PER | a man\n2. Mary | True | PER | a woman\n3. Paris | True | LOC | a city",
-    "Mary met John in Paris.": "1. Mary | True | PER | a woman\n2. John | True | PER | a man\n3. Paris | True | LOC | a city",
+    "John met Mary in Paris.": PEOPLE.format("John", "Mary"),
+    "Mary met John in Paris.": PEOPLE.format("Mary", "John"),  # the same words
     "It rained.": "1. It | False | ==NONE== | a pronoun",
     "Rome lies on the Tiber.": "1. Rome | True | LOC | a city\n2. Tiber | True | LOC | a river",
 }
@@ -241,7 +242,8 @@ from spacy_uniner.teacher.models import OpenAICompatible
 model = OpenAICompatible(name="teacher", base_url=sys.argv[1], api_key_env=None, cache=sys.argv[2], concurrency=4)
 prompts = [[f"prompt {n}"] for n in range(int(sys.argv[3]))]
 batches = [prompts[n : n + 40] for n in range(0, len(prompts), 40)]
-assert [reply for batch in batches for (reply,) in model(batch)] == [f"re: {prompt}" + "." * 50_000 for (prompt,) in prompts]
+replies = [reply for batch in batches for (reply,) in model(batch)]
+assert replies == [f"re: {prompt}" + "." * 50_000 for (prompt,) in prompts]
 """
 
 
@@ -259,7 +261,7 @@ def test_killed_at_random_points_nothing_received_is_lost_or_asked_twice(path, s
         return [json.loads(line)["prompt"] for line in lines]
 
     with serving(behave) as server:
-        while True:
+        for _ in range(100):
             known, n_before = set(read_prompts()), len(server.asked)
             process = subprocess.Popen([sys.executable, "-c", RUN, server.url, str(path), str(n_prompts)])
             n_until_kill = rng.randrange(1, 50)
@@ -306,7 +308,7 @@ def test_a_batch_that_can_have_no_reply_is_an_error(status, prompts, tmp_path):
 def test_a_server_that_is_not_there_is_an_error():
     with serving(echo) as server:
         url = server.url
-    with pytest.raises(RuntimeError, match="ConnectError.*that the server runs"):
+    with pytest.raises(RuntimeError, match=r"ConnectError.*that the server runs"):
         make_model(url)([["a"], ["b"]])
 
 
@@ -419,14 +421,14 @@ def test_the_key_shows_up_nowhere(path, tmp_path, monkeypatch, caplog):
 
     def gossip(handler: Handler, asked: Asked) -> None:
         told = f"{asked.prompt} {handler.headers['Authorization']}"
-        handler.send(400, told.encode()) if asked.prompt == "bad" else handler.answer(told)
+        handler.send(400, told.encode()) if "bad" in asked.prompt else handler.answer(told)
 
     with caplog.at_level(logging.DEBUG), serving(gossip) as server:
         settings = {"cache": path, "report": tmp_path / "report.json", "api_key_env": "TEACHER_KEY"}
         model = make_model(server, **settings)
         assert model([["good"], ["bad"]]) == [["good Bearer ***"], [""]]
         with pytest.raises(RuntimeError, match=r"bad Bearer \*\*\*") as caught:
-            model([["bad"], ["bad"], ["bad "]]) if False else make_model(server, **settings)([["bad"], ["bad"]])
+            make_model(server, **settings)([["bad"], ["also bad"]])
     assert server.asked[0].headers["Authorization"] == f"Bearer {KEY}"
     written = [file.read_text("utf8") for file in tmp_path.rglob("*") if file.is_file()]
     assert len(written) >= 2

@@ -127,7 +127,7 @@ class ServerModel:
                     failed.append(outcome)
                     self.usage.count_failure(outcome.reason, outcome.n_tries)
                 else:
-                    reply = self.cache.add(question, outcome.reply) if self.cache else outcome.reply
+                    reply = self.cache.add(question, outcome.reply) if self.cache is not None else outcome.reply
                     replies[question.prompt] = reply.text
                     self.usage.count_reply(outcome.reply, outcome.n_tries)
                 self._show(bar)
