@@ -247,10 +247,11 @@ assert replies == [f"re: {prompt}" + "." * 50_000 for (prompt,) in prompts]
 """
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_points_nothing_received_is_lost_or_asked_twice(path, seed):
     rng = random.Random(seed)
-    n_prompts, n_kills = 200, 0
+    n_prompts, n_kills = 120, 0
 
     def behave(handler: Handler, asked: Asked) -> None:
         time.sleep(rng.random() * 0.01)
@@ -264,7 +265,7 @@ def test_killed_at_random_points_nothing_received_is_lost_or_asked_twice(path, s
         for _ in range(100):
             known, n_before = set(read_prompts()), len(server.asked)
             process = subprocess.Popen([sys.executable, "-c", RUN, server.url, str(path), str(n_prompts)])
-            n_until_kill = rng.randrange(1, 50)
+            n_until_kill = rng.randrange(1, 40)
             while process.poll() is None and len(server.asked) < n_before + n_until_kill:
                 time.sleep(0.0005)
             time.sleep(rng.random() * 0.01)
@@ -400,16 +401,17 @@ def test_prices_are_checked(prices):
 def test_progress_shows_the_counts(capsys):
     prices = {"prompt": 1000.0, "completion": 1000.0}
     with serving(refuse(400, "b")) as server:
-        make_model(server, progress=True, prices=prices)([["a"], ["b"]])
+        model = make_model(server, progress=True, prices=prices)
+        model([["a"], ["b"]])
+        model([["c"]])
         shown = capsys.readouterr().err
         make_model(server, prices=prices)([["a"], ["b"]])
-    last = shown.rsplit("\r", 3)
-    assert "teacher: " in shown
-    assert any("2/2" in part and "requests=2, retries=0, cached=0, failed=1, tokens=10+3" in part for part in last), (
-        shown
-    )
-    assert "cost=$0.0130" in shown
-    assert capsys.readouterr().err == "", "Without progress there is none."
+    assert capsys.readouterr().err == "", "Unless asked, nothing is shown."
+    last = shown.split("\r")[-1]
+    assert last.startswith("teacher: 100%")
+    assert "3/3" in last, "One bar for all batches."
+    assert "requests=3, retries=0, cached=0, failed=1, tokens=20+6, replies/s=" in last
+    assert "cost=$0.0260" in last
 
 
 # Keys
