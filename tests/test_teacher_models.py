@@ -51,9 +51,10 @@ def refuse(status: int, *prompts: str):
 
 # In a pipeline
 
+PEOPLE = "1. {} | True | PER | a person\n2. {} | True | PER | a person\n3. Paris | True | LOC | a city"
 TEXTS = {
-    "John met Mary in Paris.": "1. John | True | PER | a man\n2. Mary | True | PER | a woman\n3. Paris | True | LOC | a city",
-    "Mary met John in Paris.": "1. Mary | True | PER | a woman\n2. John | True | PER | a man\n3. Paris | True | LOC | a city",
+    "John met Mary in Paris.": PEOPLE.format("John", "Mary"),
+    "Mary met John in Paris.": PEOPLE.format("Mary", "John"),  # the same words
     "It rained.": "1. It | False | ==NONE== | a pronoun",
     "Rome lies on the Tiber.": "1. Rome | True | LOC | a city\n2. Tiber | True | LOC | a river",
 }
@@ -241,14 +242,16 @@ from spacy_uniner.teacher.models import OpenAICompatible
 model = OpenAICompatible(name="teacher", base_url=sys.argv[1], api_key_env=None, cache=sys.argv[2], concurrency=4)
 prompts = [[f"prompt {n}"] for n in range(int(sys.argv[3]))]
 batches = [prompts[n : n + 40] for n in range(0, len(prompts), 40)]
-assert [reply for batch in batches for (reply,) in model(batch)] == [f"re: {prompt}" + "." * 50_000 for (prompt,) in prompts]
+replies = [reply for batch in batches for (reply,) in model(batch)]
+assert replies == [f"re: {prompt}" + "." * 50_000 for (prompt,) in prompts]
 """
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_points_nothing_received_is_lost_or_asked_twice(path, seed):
     rng = random.Random(seed)
-    n_prompts, n_kills = 200, 0
+    n_prompts, n_kills = 120, 0
 
     def behave(handler: Handler, asked: Asked) -> None:
         time.sleep(rng.random() * 0.01)
@@ -259,10 +262,10 @@ def test_killed_at_random_points_nothing_received_is_lost_or_asked_twice(path, s
         return [json.loads(line)["prompt"] for line in lines]
 
     with serving(behave) as server:
-        while True:
+        for _ in range(100):
             known, n_before = set(read_prompts()), len(server.asked)
             process = subprocess.Popen([sys.executable, "-c", RUN, server.url, str(path), str(n_prompts)])
-            n_until_kill = rng.randrange(1, 50)
+            n_until_kill = rng.randrange(1, 40)
             while process.poll() is None and len(server.asked) < n_before + n_until_kill:
                 time.sleep(0.0005)
             time.sleep(rng.random() * 0.01)
@@ -306,7 +309,7 @@ def test_a_batch_that_can_have_no_reply_is_an_error(status, prompts, tmp_path):
 def test_a_server_that_is_not_there_is_an_error():
     with serving(echo) as server:
         url = server.url
-    with pytest.raises(RuntimeError, match="ConnectError.*that the server runs"):
+    with pytest.raises(RuntimeError, match=r"ConnectError.*that the server runs"):
         make_model(url)([["a"], ["b"]])
 
 
@@ -398,16 +401,17 @@ def test_prices_are_checked(prices):
 def test_progress_shows_the_counts(capsys):
     prices = {"prompt": 1000.0, "completion": 1000.0}
     with serving(refuse(400, "b")) as server:
-        make_model(server, progress=True, prices=prices)([["a"], ["b"]])
+        model = make_model(server, progress=True, prices=prices)
+        model([["a"], ["b"]])
+        model([["c"]])
         shown = capsys.readouterr().err
         make_model(server, prices=prices)([["a"], ["b"]])
-    last = shown.rsplit("\r", 3)
-    assert "teacher: " in shown
-    assert any("2/2" in part and "requests=2, retries=0, cached=0, failed=1, tokens=10+3" in part for part in last), (
-        shown
-    )
-    assert "cost=$0.0130" in shown
-    assert capsys.readouterr().err == "", "Without progress there is none."
+    assert capsys.readouterr().err == "", "Unless asked, nothing is shown."
+    last = shown.split("\r")[-1]
+    assert last.startswith("teacher: 100%")
+    assert "3/3" in last, "One bar for all batches."
+    assert "requests=3, retries=0, cached=0, failed=1, tokens=20+6, replies/s=" in last
+    assert "cost=$0.0260" in last
 
 
 # Keys
@@ -419,14 +423,14 @@ def test_the_key_shows_up_nowhere(path, tmp_path, monkeypatch, caplog):
 
     def gossip(handler: Handler, asked: Asked) -> None:
         told = f"{asked.prompt} {handler.headers['Authorization']}"
-        handler.send(400, told.encode()) if asked.prompt == "bad" else handler.answer(told)
+        handler.send(400, told.encode()) if "bad" in asked.prompt else handler.answer(told)
 
     with caplog.at_level(logging.DEBUG), serving(gossip) as server:
         settings = {"cache": path, "report": tmp_path / "report.json", "api_key_env": "TEACHER_KEY"}
         model = make_model(server, **settings)
         assert model([["good"], ["bad"]]) == [["good Bearer ***"], [""]]
         with pytest.raises(RuntimeError, match=r"bad Bearer \*\*\*") as caught:
-            model([["bad"], ["bad"], ["bad "]]) if False else make_model(server, **settings)([["bad"], ["bad"]])
+            make_model(server, **settings)([["bad"], ["also bad"]])
     assert server.asked[0].headers["Authorization"] == f"Bearer {KEY}"
     written = [file.read_text("utf8") for file in tmp_path.rglob("*") if file.is_file()]
     assert len(written) >= 2
