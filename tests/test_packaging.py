@@ -35,7 +35,6 @@ BUILT = {
             "names": "nowhere.tsv",
         },
     },
-<<<<<<< HEAD
     "spacy_uniner.Curriculum.v1": {
         "original": {"@readers": "spacy.JsonlCorpus.v1", "path": None},
         "distilled": {"@readers": "spacy.JsonlCorpus.v1", "path": None},
@@ -51,10 +50,8 @@ BUILT = {
     "spacy_uniner.SigmoidShare.v1": {"steepness": 10.0},
     "spacy_uniner.PowerDecayShare.v1": {"exponent": 2},
     "spacy_uniner.ExponentialShare.v1": {"rate": 3.0},
-=======
     "spacy_uniner.OpenAICompatible.v1": {"name": "nobody"},
     "spacy_uniner.Recorded.v1": {"path": "nowhere.jsonl"},
->>>>>>> 15894e4d27d02971c0c4d94950609f9aae8cd8a7
     "spacy_uniner.universal_ner_scorer.v1": {},
     "spacy_uniner.SaveCheckpoint.v1": {"path": "nowhere", "every_n_steps": 10},
     "spacy_uniner.ContinueFromCheckpoint.v1": {"path": "nowhere"},
