@@ -97,24 +97,26 @@ class Server:
 
         An interrupt (Ctrl-C) starts no more requests, and still keeps the replies to those under way.
 
-        keep: is told each outcome as soon as it is there, in the thread of the caller.
-        RAISES: ValueError if there is no key where one is needed.
+        keep: is told each outcome as soon as it is there, one at a time. Whoever has asked asks no more before it
+            returns, so never more replies are at stake than requests may be under way at once.
+        RAISES: ValueError if there is no key where one is needed; what `keep` raises.
         """
         key = self._read_key()
-        stop = threading.Event()
+        stop, one_at_a_time = threading.Event(), threading.Lock()
+
+        def ask(question: Question) -> None:
+            outcome = self._ask(client, key, stop, question)
+            with one_at_a_time:
+                keep(question, outcome)
+
         with self._connect(key) as client, ThreadPoolExecutor(self.concurrency) as pool:
-            running = {pool.submit(self._ask, client, key, stop, question): question for question in questions}
-            remaining = set(running)
+            running = [pool.submit(ask, question) for question in questions]
             try:
                 for future in as_completed(running):
-                    remaining.discard(future)
-                    keep(running[future], future.result())
+                    future.result()
             finally:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
-                for future in remaining:
-                    if not future.cancelled():
-                        keep(running[future], future.result())
 
     def _read_key(self) -> str:
         """Read the key; empty if the server needs none. It is never kept beyond a batch."""

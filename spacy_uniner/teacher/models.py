@@ -51,7 +51,7 @@ def OpenAICompatible(
     cache: a file that keeps the replies, see `ReplyCache`; it is the recording too. None keeps nothing.
     prices: see `Usage`.
     report: a JSON file that holds the counts after each batch.
-    progress: whether a bar for each batch shows the counts on the standard error.
+    progress: whether a bar shows the counts on the standard error.
     The others: see `Server`.
     RAISES: ValueError if a setting cannot be.
     """
@@ -95,6 +95,7 @@ class ServerModel:
     progress: bool
     # So long that spaCy-llm never cuts a Doc: what it puts together again has another text than the Doc.
     context_length: int = field(default=sys.maxsize, init=False)
+    _bar: tqdm | None = field(default=None, init=False, repr=False)
 
     def __call__(self, prompts: Iterable[Iterable[str]]) -> Iterable[Iterable[str]]:
         """Ask for replies; of prompts that are the same, one is asked.
@@ -120,28 +121,33 @@ class ServerModel:
         """Give the replies by prompt, from the cache or from the server; those that failed are not among them."""
         replies: dict[str, str] = {}
         failed: list[Outcome] = []
-        with tqdm(total=len(questions), desc=self.name, leave=False, disable=not self.progress) as bar:
+        bar = self._lengthen_bar(len(questions))
 
-            def keep(question: Question, outcome: Outcome) -> None:
-                if outcome.reply is None:
-                    failed.append(outcome)
-                    self.usage.count_failure(outcome.reason, outcome.n_tries)
-                else:
-                    reply = self.cache.add(question, outcome.reply) if self.cache else outcome.reply
-                    replies[question.prompt] = reply.text
-                    self.usage.count_reply(outcome.reply, outcome.n_tries)
-                self._show(bar)
+        def show() -> None:
+            bar.set_postfix(self.usage.postfix(), refresh=False)
+            bar.update()
 
-            unknown = []
-            for question, known in self._look_up(questions):
-                if known is None:
-                    unknown.append(question)
-                else:
-                    replies[question.prompt] = known.text
-                    self.usage.count_cached()
-                    self._show(bar)
-            if unknown:
-                self.server.ask_all(unknown, keep)
+        def keep(question: Question, outcome: Outcome) -> None:
+            if outcome.reply is None:
+                failed.append(outcome)
+                self.usage.count_failure(outcome.reason, outcome.n_tries)
+            else:
+                reply = self.cache.add(question, outcome.reply) if self.cache is not None else outcome.reply
+                replies[question.prompt] = reply.text
+                self.usage.count_reply(outcome.reply, outcome.n_tries)
+            show()
+
+        unknown = []
+        for question, known in self._look_up(questions):
+            if known is None:
+                unknown.append(question)
+            else:
+                replies[question.prompt] = known.text
+                self.usage.count_cached()
+                show()
+        if unknown:
+            self.server.ask_all(unknown, keep)
+        bar.refresh()
         self._judge(failed, len(questions))
         return replies
 
@@ -151,9 +157,12 @@ class ServerModel:
         self.cache.refresh()
         return [(question, self.cache.get(question)) for question in questions]
 
-    def _show(self, bar: tqdm) -> None:
-        bar.set_postfix(self.usage.postfix(), refresh=False)
-        bar.update()
+    def _lengthen_bar(self, n_prompts: int) -> tqdm:
+        """Make room for a batch in the bar, which is one for all batches."""
+        if self._bar is None:
+            self._bar = tqdm(total=0, desc=self.name, unit=" prompts", disable=not self.progress)
+        self._bar.total += n_prompts
+        return self._bar
 
     def _judge(self, failed: Sequence[Outcome], n_questions: int) -> None:
         """Report prompts without a reply, and stop if there is no sense in going on."""
