@@ -189,6 +189,16 @@ def test_every_loss_is_counted_by_its_reason(reply, mentions, losses):
     assert parsed.is_usable == set(losses).isdisjoint({"empty reply", "not parseable", "cut off"})
 
 
+def test_prose_and_numbers_inside_of_an_object_are_no_loss():
+    reply = '{"PER": ["Mary"], "comment": "All good, I think", "confidence": 0.9}'
+    assert parse_reply(reply, LABELS, TEXT) == ParsedReply((Item("Mary", "PER"),))
+
+
+def test_quotes_inside_of_broken_objects_stay():
+    reply = r"""[{"mention": "Mary", "label": "PER", "reason": "called "M" by \'all\' \u0021"},]"""
+    assert parse_reply(reply, LABELS, TEXT).items == (Item("Mary", "PER", True, "called \"M\" by 'all' !"),)
+
+
 def test_prose_around_lines_is_no_loss():
     reply = "Note: I read the text twice.\nText: " + TEXT + "\n\nPER: Mary\n\nI hope this helps: ask me more."
     assert parse_reply(reply, LABELS, TEXT) == ParsedReply((Item("Mary", "PER"),))

@@ -69,6 +69,7 @@ _PAIR = re.compile(
     r"([\"'])((?:\\.|(?!\3\s*,?\s*[)\]]).){0,500})\3\s*,?\s*[)\]]",
     re.DOTALL,
 )
+_ESCAPE = re.compile(r"\\.|\"", re.DOTALL)
 _BULLET = re.compile(r"^(?:[-*•–]|#{1,6}|\(?\d{1,4}[.):])\s+")
 _COLON = re.compile(r"\s*[:：→]\s*|\s+(?:[-–—=]>?)\s+")
 _RULE = re.compile(r"[\s|:=-]*\Z")
@@ -162,6 +163,7 @@ class ShapeReader:
             is_label = key.casefold() in self._names
             is_prose = key.casefold() in _PROSE_KEYS
             is_list = isinstance(inside, list) and any(isinstance(item, str) for item in inside)
+            is_prose |= isinstance(inside, str) and not stands_in(inside, self._text)
             if is_label or (not is_prose and (has_label or is_list)):
                 found.append(self._read_mentions(inside, key))
             elif not is_prose:
@@ -380,13 +382,20 @@ def _read_entry(value: dict[str, Any]) -> Entry | None:
 
 
 def _unescape(quoted: str) -> str:
-    return quoted.replace("\\'", "'").replace('\\"', '"')
+    """Undo escapes in the inside of a string, in which quotes may stand unescaped; what is no escape stays."""
+
+    def mend(match: re.Match[str]) -> str:
+        return {'"': '\\"', "\\'": "'"}.get(match[0], match[0])
+
+    try:
+        return str(json.loads(f'"{_ESCAPE.sub(mend, quoted)}"', strict=False))
+    except ValueError:
+        return quoted
 
 
 def _mend_entry(chunk: str) -> Entry | None:
     """Read an object about one mention whose JSON may be broken."""
     fields: dict[str, Any] = {}
     for key, double, single, bare in _FIELD.findall(chunk):
-        (quoted,) = parse_list(f'["{double}"]').surfaces or ("",)
-        fields[key] = quoted or single.replace("\\'", "'") or (None if bare in ("null", "None") else bare)
+        fields[key] = _unescape(double or single) or (None if bare in ("null", "None") else bare)
     return _read_entry(fields)
