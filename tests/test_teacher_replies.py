@@ -207,6 +207,8 @@ def test_prose_around_lines_is_no_loss():
 def test_labels_of_the_user_are_matched_whatever_their_case():
     parsed = parse_reply('{"Space Mission": ["Apollo 11"], "name": ["Alan"]}', ["space mission", "name"], "")
     assert accepted(parsed) == [("Apollo 11", "space mission"), ("Alan", "name")]
+    broken = parse_reply("{'space mission': ['Apollo 11'], 'name': ['Alan']}", ["space mission", "name"], "")
+    assert accepted(broken) == accepted(parsed)
 
 
 @settings(max_examples=300, deadline=None)

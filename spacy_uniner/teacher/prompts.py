@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .entries import NO_LABEL
 from .replies import Item
-from .shapes import NO_LABEL
 
 Style = Literal["standard", "reasoned"]
 OpenStyle = Literal["type", "definition"]
