@@ -175,7 +175,7 @@ class ServerModel:
         if len(failed) == n_questions and is_hopeless:
             raise RuntimeError(
                 f"No prompt of {n_questions} got a reply from {self.server.base_url} (model '{self.name}'): {reason}. "
-                f"Check base_url, name, config and the key in {self.server.api_key_env}, and that the server runs."
+                "Check base_url, name, config and the key that api_key_env names, and that the server runs."
             )
         logger.warning(
             "%d of %d prompts got no reply from '%s' and are left without one; the first because: %s",
