@@ -121,13 +121,13 @@ def test_raw_reply_is_kept_with_its_text(tmp_path, nlp):
 
 def test_run_that_was_killed_at_any_byte_goes_on_to_the_same_file(tmp_path, nlp):
     output = tmp_path / "a.jsonl"
-    assert len(list(annotate(nlp, TEXTS[:3], output))) == 3
+    assert len(list(annotate(nlp, TEXTS[:2], output))) == 2
     whole = output.read_bytes()
     for n_bytes in range(len(whole)):
         output.write_bytes(whole[:n_bytes])
-        n_new = len(list(annotate(nlp, TEXTS[:3], output)))
+        n_new = len(list(annotate(nlp, TEXTS[:2], output)))
         assert output.read_bytes() == whole
-        assert n_new == 3 - whole[:n_bytes].count(b"\n")
+        assert n_new == 2 - whole[:n_bytes].count(b"\n")
 
 
 def test_reply_is_on_the_disk_when_it_is_given(tmp_path, nlp):
