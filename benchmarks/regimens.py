@@ -1,7 +1,7 @@
 """How to mix distilled and original data: every schedule of a config, for several numbers of original sentences and
 several seeds, with the same number of updates; the paper's phases 2 and 3 (Huang et al. 2024).
 
-python benchmarks/regimens.py tok2vec --distilled FILE.spacy --data ../shared/datasets/conll2003
+python benchmarks/regimens.py tok2vec --annotations FILE --data ../shared/datasets/conll2003
 
 The distilled sentences are annotated by a teacher; the original ones are drawn, anew for each seed, from those of the
 training data that the teacher did not annotate. Nothing is chosen on the dev sentences that are scored: the last
@@ -27,7 +27,7 @@ import srsly
 from forgetting import write_docs
 from matplotlib.figure import Figure
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
@@ -40,6 +40,7 @@ from spacy_uniner.benchmark.formats import Losses, read_jsonl_tokens
 from spacy_uniner.benchmark.metrics import Counts, micro, strict_counts
 from spacy_uniner.benchmark.statistics import paired_test_of_means
 from spacy_uniner.passages import Mention, Passage
+from spacy_uniner.teacher.annotations import read_annotations
 
 REGIMENS = ("original_only", "distilled_only", "union", "simple_mix", "reversed", "multi_stage")
 BLENDS = ("linear", "cosine", "sigmoid", "power_decay", "exponential")
@@ -69,6 +70,15 @@ def read_passages(folder: Path, split: str) -> list[Passage]:
         Passage(s.words, labels, tuple(Mention(start, end, label) for start, end, label in s.spans))
         for s in read_jsonl_tokens(folder / f"{split}.jsonl", {}, Losses())
     ]
+
+
+def read_distilled(path: Path, labels: Sequence[str]) -> list[Passage]:
+    """Read what a teacher annotated, cut into words at the blanks, as the dataset has them; say what was lost."""
+    nlp = spacy.blank("en")
+    nlp.tokenizer = lambda text: Doc(nlp.vocab, words=text.split(" "))
+    passages, losses = read_annotations(path, labels, nlp)
+    print(f"{len(passages)} distilled sentences; lost: {dict(losses) or 'nothing'}")
+    return passages
 
 
 def find_label_data(labels: Sequence[str]) -> Any:
@@ -201,7 +211,7 @@ def main() -> None:
     parser.add_argument("name", help="of the results: NAME.json, NAME.md, NAME.svg")
     parser.add_argument("--config", type=Path, default=Path("configs/curriculum.cfg"))
     parser.add_argument("--encoder", default=None, help="folder of the encoder, for configs/transformer.cfg")
-    parser.add_argument("--distilled", type=Path, required=True, help="sentences annotated by the teacher, .spacy")
+    parser.add_argument("--annotations", type=Path, required=True, help="of sentences, by `uniner annotate`")
     parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl, dev.jsonl, labels.json")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 250, 1000], help="original sentences")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -213,14 +223,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/regimens"))
     args = parser.parse_args()
     require_cpu()
-    distilled = list(DocBin().from_disk(args.distilled).get_docs(spacy.blank("en").vocab))
-    annotated = {tuple(token.text for token in doc) for doc in distilled}
-    pool = [passage for passage in read_passages(args.data, "train") if passage.words not in annotated]
     gold = read_passages(args.data, "dev")[: args.limit]
+    distilled = read_distilled(args.annotations, gold[0].types)
+    annotated = {passage.words for passage in distilled}
+    pool = [passage for passage in read_passages(args.data, "train") if passage.words not in annotated]
     work = args.work / args.name
     work.mkdir(parents=True, exist_ok=True)
     srsly.write_json(work / "labels.json", find_label_data(gold[0].types))
     write_docs(gold[:1], work / "dev.spacy")
+    write_docs(distilled, work / "distilled.spacy")
     settings = [
         Setting(schedule, 0 if schedule == "distilled_only" else n, seed)
         for seed in args.seeds
@@ -234,7 +245,7 @@ def main() -> None:
         if not path.exists():
             original = draw_original(pool, setting)
             write_docs(original or pool[:1], work / "original.spacy")
-            files = {"train": work / "original.spacy", "distilled": args.distilled, "dev": work / "dev.spacy"}
+            files = {"train": work / "original.spacy", "distilled": work / "distilled.spacy", "dev": work / "dev.spacy"}
             files["labels"] = work / "labels.json"
             if args.encoder:
                 files["encoder"] = Path(args.encoder)

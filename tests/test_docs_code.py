@@ -26,6 +26,7 @@ from spacy_uniner.corpus import Distilled, HeldOut, Mixed
 from spacy_uniner.curriculum import Curriculum
 from spacy_uniner.pipeline import DEFAULT_CONFIG
 from spacy_uniner.teacher.models import OpenAICompatible, Recorded
+from spacy_uniner.teacher.tasks import NER
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "spacy_uniner" / "en_uniner_sm" / "README.md"
@@ -147,10 +148,13 @@ def test_commands_and_their_options_exist(words):
     asked = {word for word in words if word.startswith("--")}
     overrides = {word for word in asked if "." in word}
     assert asked - overrides <= options
-    if overrides and words[0].startswith("configs/"):  # else a command before it makes the config
-        config = load_config(ROOT / words[0], interpolate=False)
+    path = words[words.index("--config") + 1] if "--config" in words else words[0] if words else ""
+    if overrides and path.startswith("configs/"):  # else a command before it makes the config
+        config = load_config(ROOT / path, interpolate=False)
         for override in overrides:
             section: Any = config
+            if override.startswith("--components.llm.model."):  # another model has other settings
+                override = "--components.llm.model"
             for key in override.removeprefix("--").split("."):
                 assert key in section
                 section = section[key]
@@ -211,6 +215,7 @@ def test_the_table_of_settings_states_the_defaults_of_the_factory():
         ("training.md", '@readers = "spacy_uniner.HeldOut.v1"', HeldOut),
         ("training.md", '@readers = "spacy_uniner.Mixed.v1"', Mixed),
         ("curriculum.md", '@readers = "spacy_uniner.Curriculum.v1"', Curriculum),
+        ("annotation.md", "The settings of `spacy_uniner.NER.v1`", NER),
         ("teacher.md", "\nThe settings:", OpenAICompatible),
         ("teacher.md", "The settings of `spacy_uniner.Recorded.v1`", Recorded),
     ],

@@ -52,6 +52,11 @@ BUILT = {
     "spacy_uniner.ExponentialShare.v1": {"rate": 3.0},
     "spacy_uniner.OpenAICompatible.v1": {"name": "nobody"},
     "spacy_uniner.Recorded.v1": {"path": "nowhere.jsonl"},
+    "spacy_uniner.NER.v1": {
+        "labels": {"PER": "people"},
+        "examples": {"@misc": "spacy.FewShotReader.v1", "path": "nowhere.jsonl"},
+    },
+    "spacy_uniner.OpenNER.v1": {"style": "definition"},
     "spacy_uniner.universal_ner_scorer.v1": {},
     "spacy_uniner.SaveCheckpoint.v1": {"path": "nowhere", "every_n_steps": 10},
     "spacy_uniner.ContinueFromCheckpoint.v1": {"path": "nowhere"},

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_uniner.passages import Mention
-from spacy_uniner.teacher.replies import Item, ParsedReply, parse_reply, place_items
+from spacy_uniner.teacher.replies import Item, ParsedReply, parse_open_reply, parse_reply, place_items, place_open_items
 
 LABELS = ("PER", "ORG", "LOC", "MISC")
 TEXT = "On Wednesday John Smith of Acme, Inc. met Mary in Paris, Texas."
@@ -189,6 +189,16 @@ def test_every_loss_is_counted_by_its_reason(reply, mentions, losses):
     assert parsed.is_usable == set(losses).isdisjoint({"empty reply", "not parseable", "cut off"})
 
 
+def test_prose_and_numbers_inside_of_an_object_are_no_loss():
+    reply = '{"PER": ["Mary"], "comment": "All good, I think", "confidence": 0.9}'
+    assert parse_reply(reply, LABELS, TEXT) == ParsedReply((Item("Mary", "PER"),))
+
+
+def test_quotes_inside_of_broken_objects_stay():
+    reply = r"""[{"mention": "Mary", "label": "PER", "reason": "called "M" by \'all\' \u0021"},]"""
+    assert parse_reply(reply, LABELS, TEXT).items == (Item("Mary", "PER", True, "called \"M\" by 'all' !"),)
+
+
 def test_prose_around_lines_is_no_loss():
     reply = "Note: I read the text twice.\nText: " + TEXT + "\n\nPER: Mary\n\nI hope this helps: ask me more."
     assert parse_reply(reply, LABELS, TEXT) == ParsedReply((Item("Mary", "PER"),))
@@ -197,6 +207,8 @@ def test_prose_around_lines_is_no_loss():
 def test_labels_of_the_user_are_matched_whatever_their_case():
     parsed = parse_reply('{"Space Mission": ["Apollo 11"], "name": ["Alan"]}', ["space mission", "name"], "")
     assert accepted(parsed) == [("Apollo 11", "space mission"), ("Alan", "name")]
+    broken = parse_reply("{'space mission': ['Apollo 11'], 'name': ['Alan']}", ["space mission", "name"], "")
+    assert accepted(broken) == accepted(parsed)
 
 
 @settings(max_examples=300, deadline=None)
@@ -259,3 +271,61 @@ def test_longer_mention_stays_where_two_overlap():
 
 def test_places_are_mentions_of_their_labels():
     assert place_items([Item("U.S.", "LOC")], ["U", ".", "S", "."])[0] == (Mention(0, 4, "LOC"),)
+
+
+# Open types
+
+PAIRS = [Item('John\'s "Mary"', "boat (old), wooden"), Item("Paris, Texas", "town")]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        r"""[("John's \"Mary\"", "boat (old), wooden"), ("Paris, Texas", "town")]""",
+        r"""[('John\'s "Mary"', 'boat (old), wooden'), ('Paris, Texas', 'town'),]""",
+        """Sure: [("John's "Mary"", "boat (old), wooden"), ("Paris, Texas", "town")] as asked [1].""",
+        """```python\n[\n  ("John's "Mary"", "boat (old),\n   wooden"),\n  ["Paris, Texas", "town"]\n]\n```""",
+        json.dumps([[item.mention, item.label] for item in PAIRS]),
+        json.dumps([{"entity": item.mention, "type": item.label} for item in PAIRS]),
+        json.dumps({"entities": [{"mention": item.mention, "label": item.label} for item in PAIRS]}),
+    ],
+)
+def test_pairs_are_read_in_every_known_shape(reply):
+    assert parse_open_reply(reply) == ParsedReply(tuple(PAIRS))
+
+
+@pytest.mark.parametrize(
+    "reply, n_items, losses",
+    [
+        ("", 0, {"empty reply": 1}),
+        ("<think>John is", 0, {"cut off": 1}),
+        ("I cannot.", 0, {"not parseable": 1}),
+        ("[]", 0, {}),
+        ('[("Mary", "ship"), ("John", "per', 1, {"cut off": 1}),
+        ('[("Mary", "ship"), ("", "person"), ("John", " ")]', 1, {"no mention": 1, "no label": 1}),
+    ],
+)
+def test_every_loss_of_an_open_reply_is_counted(reply, n_items, losses):
+    parsed = parse_open_reply(reply)
+    assert (len(parsed.items), parsed.losses) == (n_items, Counter(losses))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="[]()\"',\\ {}:ab", max_size=60))
+def test_any_open_reply_is_read_or_counted(reply):
+    parsed = parse_open_reply(reply)
+    assert all(item.mention and item.label for item in parsed.items)
+    assert all(n > 0 for n in parsed.losses.values())
+
+
+def test_open_mentions_may_overlap_and_have_many_types():
+    items = [
+        Item("Mary Lee", "ship"),
+        Item("Mary", "name"),
+        Item("Mary Lee", "boat"),
+        Item("Mar", "x"),
+        Item("Bob", "x"),
+    ]
+    mentions, losses = place_open_items(items, ["Mary", "Lee"])
+    assert mentions == (Mention(0, 1, "name"), Mention(0, 2, "boat"), Mention(0, 2, "ship"))
+    assert losses == Counter({"inside a word": 1, "not in the text": 1})

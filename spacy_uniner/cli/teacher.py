@@ -58,7 +58,9 @@ def record(
     """Write recorded annotations as the replies of a teacher, to the prompts of a config."""
     _, task = find_task(load_teacher(config, parse_config_overrides(context.args)))
     if not isinstance(task, NER):
-        raise typer.BadParameter(f"{config} asks for open types. Recordings have labels: use spacy_uniner.NER.v1.")
+        raise typer.BadParameter(
+            "This config asks for open types. Recordings have labels: use the task spacy_uniner.NER.v1."
+        )
     n_replies = write_recordings(recordings, read_texts(texts, id_prefix), task, output)
     msg.good(f"{n_replies} replies written: {output}")
 

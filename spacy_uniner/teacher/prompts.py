@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .entries import NO_LABEL
 from .replies import Item
-from .shapes import NO_LABEL
 
 Style = Literal["standard", "reasoned"]
 OpenStyle = Literal["type", "definition"]
@@ -118,6 +118,8 @@ def read_items(record: Mapping[str, Any], labels: Sequence[str], style: Style) -
     elif style == "reasoned" or not isinstance(record.get("entities"), dict):
         wanted = "'items'" if style == "reasoned" else "'items' or 'entities'"
         raise ValueError(f"It has the fields {', '.join(record) or 'none'}, and the {style} style needs {wanted}.")
+    elif not all(isinstance(mentions, list) for mentions in record["entities"].values()):
+        raise ValueError(f"Its 'entities' are {record['entities']!r}. Expected an object from label to a list.")
     else:
         items = [Item(mention, label) for label, mentions in record["entities"].items() for mention in mentions]
     for item in items:
@@ -151,5 +153,7 @@ def _read_item(item: Any) -> Item:
     if not isinstance(item, dict) or "mention" not in item:
         raise ValueError(f"It has the item {item!r}. Expected an object with mention, label and perhaps reason.")
     label = item.get("label") or NO_LABEL
+    if not isinstance(label, str):
+        raise ValueError(f"The label of '{item['mention']}' is {label!r}. Expected a string, or null.")
     is_entity = item.get("is_entity", True) and label.strip("=") != NO_LABEL
     return Item(item["mention"], label if is_entity else "", is_entity, item.get("reason", ""))

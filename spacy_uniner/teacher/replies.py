@@ -10,7 +10,9 @@ from typing import Literal
 
 from ..passages import Mention
 from ..spans import locate, resolve_overlaps
-from .shapes import NO_LABEL, Entry, ShapeReader, read_pairs
+from .entries import NO_LABEL, Asked, Entry
+from .json_replies import JsonReader, read_pairs
+from .line_replies import LineReader
 
 Loss = Literal[
     "empty reply",
@@ -75,8 +77,8 @@ def parse_reply(reply: str, labels: Sequence[str], text: str) -> ParsedReply:
     answer = _THOUGHT.sub("", reply.strip()).strip()
     if not answer:
         return ParsedReply((), Counter({"cut off" if reply.strip() else "empty reply": 1}))
-    reader = ShapeReader(labels, text)
-    found = reader.read_json(answer) or reader.read_lines(answer)
+    asked = Asked(labels, text)
+    found = JsonReader(asked).read(answer) or LineReader(asked).read(answer)
     if found is None:
         return ParsedReply((), Counter() if _NOTHING.search(answer) else Counter({"not parseable": 1}))
     names = {label.casefold(): label for label in labels}

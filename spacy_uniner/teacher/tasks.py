@@ -18,9 +18,9 @@ from spacy.training import Example
 
 from ..docs import SPANS_KEY
 from ..passages import Mention
+from .entries import NO_LABEL
 from .prompts import OpenStyle, Shot, Style, read_shot, write_open_prompt, write_prompt
 from .replies import parse_open_reply, parse_reply, place_items, place_open_items
-from .shapes import NO_LABEL
 
 REPLY_KEY = "uniner_reply"
 LOSSES_KEY = "uniner_losses"
