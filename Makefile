@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test lint clean
 
 demo: $(STAMP)
-	$(PY) -m spacy uniner find assets/demo.jsonl --output demo/entities.html
+	$(PY) -m weasel run demo
 
 test: $(STAMP)
 	$(PY) -m pytest
