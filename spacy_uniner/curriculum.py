@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -111,6 +111,7 @@ class Curriculum:
             examples = list(reader(nlp))
             if not examples:
                 raise self._miss(name)
+            check_labels(nlp, name, examples)
             random.Random(f"{self.seed} {name} {n_pass}").shuffle(examples)
             yield from examples[n_before:]
             n_before = max(0, n_before - len(examples))
@@ -120,3 +121,21 @@ class Curriculum:
             f"The {name} reader of the curriculum gives no Examples, but the schedule {self.schedule} asks for some. "
             "Check its files, or take a schedule that needs none, such as spacy_uniner.ConstantShare.v1."
         )
+
+
+def check_labels(nlp: Language, name: str, examples: Iterable[Example]) -> None:
+    """Hold the labels of Examples against those that spaCy's `ner` was initialized with, since it would fail at the
+    first other one without saying whose it is.
+
+    name: of the source, for the error.
+    RAISES: ValueError if there are others.
+    """
+    ents = {ent.label_ for example in examples for ent in example.reference.ents}
+    for pipe_name, pipe in nlp.pipeline:
+        known = set(getattr(pipe, "labels", ())) if nlp.get_pipe_meta(pipe_name).factory == "ner" else set()
+        if known and (others := ents - known):
+            raise ValueError(
+                f"The {name} reader of the curriculum gives mentions of {', '.join(sorted(others))}, but "
+                f"'{pipe_name}' was initialized with {', '.join(sorted(known))}. Give it files of these labels, or "
+                "labels of all files (python -m spacy init labels)."
+            )

@@ -23,7 +23,7 @@ from thinc.api import Config
 
 from spacy_uniner.checkpoints import ContinueFromCheckpoint, SaveCheckpoint
 from spacy_uniner.corpus import Distilled
-from spacy_uniner.curriculum import Curriculum, n_examples_drawn
+from spacy_uniner.curriculum import Curriculum, check_labels, n_examples_drawn
 from spacy_uniner.draw_log import read_draw_log
 from spacy_uniner.schedules import ConstantShare, PowerDecayShare, SigmoidShare, StepShare, UnionShare
 
@@ -179,6 +179,27 @@ def test_empty_source_is_found_before_the_schedule_comes_to_it(nlp, schedule, n_
     curriculum = make(schedule, n_original=n_original, n_distilled=n_distilled)
     with pytest.raises(ValueError, match=rf"The {name} reader .* gives no Examples, but the schedule StepShare"):
         next(curriculum(nlp))
+
+
+def test_labels_that_ner_does_not_know_are_refused_before_it_fails(nlp):
+    ner = nlp.add_pipe("ner")
+    ner.add_label("city")
+    with pytest.raises(
+        ValueError, match=r"The distilled reader .* gives mentions of person, but 'ner' was init.* city"
+    ):
+        check_labels(nlp, "distilled", make_examples(nlp, "city", "person"))
+    check_labels(nlp, "distilled", make_examples(nlp, "city"))
+
+
+def test_labels_are_not_held_against_a_component_without_any(nlp):
+    nlp.add_pipe("ner")  # before it is initialized
+    check_labels(nlp, "original", make_examples(nlp, "city"))
+
+
+def make_examples(nlp: Language, *labels: str) -> list[Example]:
+    """Make an Example with a mention of each label."""
+    doc = Doc(nlp.vocab, words=list(labels), ents=[f"B-{label}" for label in labels])
+    return [Example(Doc(nlp.vocab, words=list(labels)), doc)]
 
 
 def test_source_that_is_empty_when_it_is_read_again_is_refused(nlp):

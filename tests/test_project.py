@@ -25,7 +25,9 @@ def test_the_page_of_the_project_is_up_to_date(tmp_path):
     copy = tmp_path / "project.md"
     copy.write_text(page.read_text(encoding="utf8"), encoding="utf8")
     project_document(ROOT, copy)
-    assert copy.read_text(encoding="utf8") == page.read_text(encoding="utf8"), "Run: weasel document --output PROJECT.md"
+    assert copy.read_text(encoding="utf8") == page.read_text(encoding="utf8"), (
+        "Run: weasel document --output PROJECT.md"
+    )
 
 
 def test_every_command_of_a_workflow_comes_after_those_that_make_what_it_needs():

@@ -149,15 +149,18 @@ def write_student(student: EncoderStudent, folder: Path, meta: Mapping[str, obje
 def write_bert(student: EncoderStudent, folder: Path) -> None:
     """Write the encoder of a student as a Hugging Face folder, for whatever else starts from a BERT.
 
-    The weights are in float32; there is no pooler, since no student has one.
+    The weights are in float32. No student has a pooler, but what reads a BERT expects one: it passes on the first
+    state, as far as its hyperbolic tangent lets it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = student.size.bert
     weights = {name: tensor.detach().float().cpu() for name, tensor in student.bert.state_dict().items()}
-    (folder / "model.safetensors").write_bytes(save(to_huggingface(weights, size), metadata={"format": "pt"}))
+    pooler = {"pooler.dense.weight": torch.eye(size.hidden_size), "pooler.dense.bias": torch.zeros(size.hidden_size)}
+    content = save(to_huggingface(weights, size) | pooler, metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(content)
     config = {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "pad_token_id": 0}
     tokenizer = {"tokenizer_class": "BertTokenizerFast", "model_max_length": size.max_position_embeddings}
     pieces = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    for file, content in (("config.json", config | asdict(size)), ("tokenizer_config.json", tokenizer | pieces)):
-        (folder / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf8")
+    for file, record in (("config.json", config | asdict(size)), ("tokenizer_config.json", tokenizer | pieces)):
+        (folder / file).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
     (folder / "tokenizer.json").write_text(student.pieces.for_texts(), encoding="utf8")
