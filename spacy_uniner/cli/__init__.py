@@ -5,12 +5,13 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app as spacy_app
 
-from . import benchmark, datasets, pipelines
+from . import apply, benchmark, datasets, pipelines
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
 app.command()(pipelines.find)
 app.command()(pipelines.thresholds)
 app.command()(pipelines.export)
+app.command()(apply.apply)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
 spacy_app.add_typer(app, name="uniner")
