@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -52,32 +54,40 @@ def apply(
         raise typer.BadParameter(f"The engine is '{engine}', expected one of: {', '.join(ENGINES)}.")
     asked = [name.strip() for name in types.split(",") if name.strip()]
     settings = Settings(format, part_size, text_key)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     begin = time.monotonic()
     try:
-        ready = prepare(
-            inputs, output, settings, model=model, types=asked, threshold=threshold, lines=lines, shard=shard
-        )
-        if not ready.left:
-            msg.good(f"Nothing to do: all {len(ready.parts):,} parts are in {output}")
-            return
-        with tqdm(total=ready.n_left, unit="text", smoothing=0.1) as bar:
-            report = run(ready, engine, workers, bar.update)
-    except (ValueError, ImportError, OSError) as err:
+        with stopping():
+            ready = prepare(
+                inputs, output, settings, model=model, types=asked, threshold=threshold, lines=lines, shard=shard
+            )
+            with tqdm(total=ready.n_left, unit="text", disable=not ready.left) as bar:
+                report = run(ready, engine, workers, bar.update)
+    except (ValueError, ImportError) as err:
         raise typer.BadParameter(str(err)) from err
-    except WorkersFail as err:
+    except (WorkersFail, OSError) as err:
         msg.fail(str(err), "What is done stays done. Run the same command again to go on.")
         raise typer.Exit(1) from err
     except Stopped as err:
         msg.warn("Stopped. What is done stays done; run the same command again to go on.")
         raise typer.Exit(128 + err.number) from err
     tell(report, len(ready.parts), output, time.monotonic() - begin)
+    if not ready.left:
+        msg.good(f"Nothing to do: all {len(ready.parts):,} parts were done.")
 
 
-def stop(number: int, frame: FrameType | None) -> None:
-    """Let a signal end the command in good order."""
-    raise Stopped(number)
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise `Stopped`."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tell(report: Report, n_parts: int, output: Path, n_seconds: float) -> None:
@@ -92,8 +102,8 @@ def tell(report: Report, n_parts: int, output: Path, n_seconds: float) -> None:
         n_entities = sum(note.n_entities for note in notes)
         rows.append((name, f"{len(notes):,} of {n_parts:,}", f"{n_texts:,}", f"{n_entities:,}", f"{n_bad:,}"))
     typer.echo(tables.table(rows, header=("", "parts", "texts", "entities", "set aside"), divider=True))
-    n_new = sum(note.n_texts for note in report.new)
-    msg.info(f"{n_new:,} texts in {n_seconds:.1f} s, {n_new / n_seconds:,.1f} a second, with the time to load.")
+    if n_new := sum(note.n_texts for note in report.new):
+        msg.info(f"{n_new:,} texts in {n_seconds:.1f} s, {n_new / n_seconds:,.1f} a second, with the time to load.")
     first = next((bad for note in report.done for bad in note.bad), None)
     if first:
         msg.warn(

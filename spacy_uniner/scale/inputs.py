@@ -142,7 +142,8 @@ def survey(source: Source, n_before: int, part_size: int, text_key: str) -> Surv
     RAISES: ValueError if the file cannot be read as what its ending says.
     """
     stat = source.path.stat()
-    n_records, offsets = 1, ()
+    n_records = 1
+    offsets: tuple[int, ...] = ()
     if source.kind in ("jsonl", "lines"):
         with source.path.open("rb") as file:
             n_records, offsets = find_offsets(_blocks(file), -n_before % part_size, part_size)

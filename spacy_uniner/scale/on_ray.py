@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from .parts import Failure, Job, PartWorker
@@ -13,7 +13,7 @@ from .shards import Done, Part
 
 def run_on_ray(
     job: Job, parts: Sequence[Part], n_workers: int, progress: Callable[[int], None]
-) -> Iterator[Done | str]:
+) -> Generator[Done | str, None, None]:
     """Do parts in actors of one CPU each, on the cluster that Ray finds, else on this machine.
 
     Inputs, output and pipeline must have the same paths on all nodes.

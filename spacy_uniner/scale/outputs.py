@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from spacy.tokens import Doc, DocBin
 
@@ -39,14 +39,16 @@ def write_docs(rows: Iterable[Row], file: IO[bytes], text_key: str, source: Sour
     """Write the Docs, with id and what came with the text in `doc.user_data`."""
     doc_bin = DocBin(store_user_data=True)
     for row in rows:
-        row.doc.user_data.pop(("._.", "trf_data", None, None), None)  # all activations of a transformer
+        cast(dict[Any, Any], row.doc.user_data).pop(
+            ("._.", "trf_data", None, None), None
+        )  # all activations of a transformer
         row.doc.user_data.update({**row.record.extra, "id": row.record.id})
         doc_bin.add(row.doc)
     file.write(doc_bin.to_bytes())
 
 
 def write_parquet(rows: Iterable[Row], file: IO[bytes], text_key: str, source: Source) -> None:
-    """Write a row for each text; what came with it, in its own columns if it came from Parquet, else as JSON in `extra`.
+    """Write a row for each text; what came with it, in columns of its own if it was Parquet, else as JSON in `extra`.
 
     source: a file of the part; all Parquet files have its columns.
     """
@@ -81,9 +83,11 @@ WRITERS: dict[str, Write] = {"jsonl": write_jsonl, "spacy": write_docs, "parquet
 def check_columns(sources: Iterable[Source]) -> None:
     """Check that the rows of all parts can have the same columns.
 
-    RAISES: ValueError if Parquet files have other columns than each other, or other files stand among them.
+    RAISES: ImportError without pyarrow, ValueError if Parquet files have other columns than each other, or stand among
+        other files.
     """
-    schemas = {}
+    import_parquet()
+    schemas: dict[Any, Source] = {}
     kinds = {source.kind == "parquet" for source in sources}
     if kinds == {True, False}:
         raise ValueError("Parquet and other inputs do not give the same columns. Apply to each kind by itself.")

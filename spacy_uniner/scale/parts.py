@@ -56,7 +56,9 @@ class PartWorker:
         return done
 
     def _write(self, part: Part, progress: Callable[[int], None]) -> Done:
-        settings, bad, n_entities = self._job.settings, [], []
+        settings = self._job.settings
+        bad: list[Bad] = []
+        n_entities: list[int] = []  # of each text
 
         def count() -> Iterator[Row]:
             for result in self._read(part, progress):
@@ -70,7 +72,14 @@ class PartWorker:
         with replace(path, self._job.output) as file:
             WRITERS[settings.format](count(), file, settings.text_key, part.pieces[0].source)
             n_bytes = file.tell()
-        return Done(part.name, self._job.digest, len(n_entities), sum(n_entities), n_bytes, tuple(bad))
+        return Done(
+            part.name,
+            self._job.digest,
+            len(n_entities),
+            sum(n_entities),
+            n_bytes,
+            tuple(sorted(bad, key=lambda one: (one.file, one.line))),
+        )
 
     def _read(self, part: Part, progress: Callable[[int], None]) -> Iterator[Row | Bad]:
         """Read the records of a part and run the pipeline on them, batch by batch; what is bad comes with its batch."""

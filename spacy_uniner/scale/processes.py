@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -81,7 +81,7 @@ class Worker:
 
 def run_in_processes(
     job: Job, parts: Sequence[Part], n_workers: int, progress: Callable[[int], None]
-) -> Iterator[Done | str]:
+) -> Generator[Done | str, None, None]:
     """Do parts in processes.
 
     progress: called with the number of records that are read; with a negative one if they were in vain.

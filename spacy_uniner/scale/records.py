@@ -77,11 +77,10 @@ def read_records(piece: Piece, text_key: str, vocab: Vocab, max_chars: int) -> I
     max_chars: the longest text that is taken, in characters.
     """
     name = piece.source.name
-    for line, raw in _READERS[piece.source.kind](piece, text_key, vocab):
+    for line, raw, doc in _READERS[piece.source.kind](piece, text_key, vocab):
         if isinstance(raw, str):
             yield Bad(name, line, raw)
             continue
-        doc = raw.pop("", None)
         text, id_ = raw.pop(text_key, None), raw.pop("id", None)
         id_ = f"{name}:{line}" if id_ is None else id_
         problem = find_problem(text, max_chars)
@@ -105,7 +104,8 @@ def find_problem(text: object, max_chars: int) -> str:
     return "" if _is_unicode(text) else "the text has half of a surrogate pair, which is no character"
 
 
-Raw = tuple[int, "dict[str, Any] | str"]  # number of the record from 1; its keys, or why it cannot be read
+# The number of a record from 1; its keys, or why it cannot be read; the Doc, if it is one.
+Raw = tuple[int, "dict[str, Any] | str", "Doc | None"]
 
 
 def _read_jsonl(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
@@ -113,9 +113,9 @@ def _read_jsonl(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
         try:
             content = _decode(line, number).strip()
             if content:
-                yield number, _parse(content)
+                yield number, _parse(content), None
         except Unreadable as err:
-            yield number, str(err)
+            yield number, str(err), None
 
 
 def _read_texts_of_lines(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
@@ -123,18 +123,18 @@ def _read_texts_of_lines(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[
         try:
             content = _decode(line, number).rstrip("\r\n")
             if content.strip():
-                yield number, {text_key: content}
+                yield number, {text_key: content}, None
         except Unreadable as err:
-            yield number, str(err)
+            yield number, str(err), None
 
 
 def _read_text(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
     path = piece.source.path
     try:
         content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
-        yield 1, {text_key: _decode(content, 1), "id": piece.source.name}
+        yield 1, {text_key: _decode(content, 1), "id": piece.source.name}, None
     except Unreadable as err:
-        yield 1, str(err)
+        yield 1, str(err), None
 
 
 def _read_docs(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
@@ -143,7 +143,7 @@ def _read_docs(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
         setattr(doc_bin, name, getattr(doc_bin, name)[piece.start : piece.stop])
     for number, doc in enumerate(doc_bin.get_docs(vocab), start=piece.start + 1):
         own = {key: value for key, value in doc.user_data.items() if isinstance(key, str)}
-        yield number, {**own, text_key: doc.text, "": doc}
+        yield number, {**own, text_key: doc.text}, doc
 
 
 def _read_parquet(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
@@ -154,7 +154,7 @@ def _read_parquet(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
             start, stop = max(piece.start, first) - first, min(piece.stop, first + n_rows) - first
             if start < stop:
                 rows = file.read_row_group(group).slice(start, stop - start).to_pylist()
-                yield from enumerate(rows, start=first + start + 1)
+                yield from ((number, row, None) for number, row in enumerate(rows, start=first + start + 1))
             first += n_rows
 
 

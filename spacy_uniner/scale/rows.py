@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import spacy
 from spacy.language import Language
@@ -43,10 +43,10 @@ class FindEntities:
         self.nlp = load_pipeline(model, types, threshold)
         self._keys = tuple(dict.fromkeys(component.cfg["spans_key"] for component in find_components(self.nlp)))
         self._failed: list[tuple[Doc, str]] = []
-        self.nlp.set_error_handler(self._take_note)
+        cast(Any, self.nlp).set_error_handler(self._take_note)
 
     def __call__(self, batch: pandas.DataFrame) -> pandas.DataFrame:
-        """Add to a batch the columns `entities`, a list for each text, and `problem`: why a text was not read, or ""."""
+        """Add the columns `entities`, a list for each text, and `problem`: why a text was not read, else ""."""
         texts = list(batch[self.text_key])
         problems = [find_problem(text, self.nlp.max_length) for text in texts]
         good = [n for n, problem in enumerate(problems) if not problem]

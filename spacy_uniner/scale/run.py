@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .inputs import find_sources, import_parquet, keep_stream
-from .on_ray import import_ray, run_on_ray
+from .inputs import find_sources, keep_stream
+from .on_ray import run_on_ray
 from .outputs import WRITERS, check_columns
 from .parts import Job
 from .processes import WorkersFail, run_in_processes
 from .rows import load_pipeline, take_fingerprint
 from .shards import Done, Part, Plan, Settings, choose_shard, collect, make_plan, read_done
 
-Engine = Callable[[Job, Sequence[Part], int, Callable[[int], None]], Iterator[Any]]
+Engine = Callable[[Job, Sequence[Part], int, Callable[[int], None]], Generator[Done | str, None, None]]
 
 ENGINES: dict[str, Engine] = {"processes": run_in_processes, "ray": run_on_ray}
 
@@ -80,6 +79,8 @@ def prepare(
     """
     if settings.format not in WRITERS:
         raise ValueError(f"The format is '{settings.format}', expected one of: {', '.join(WRITERS)}.")
+    if settings.text_key in ("id", "entities"):
+        raise ValueError(f"The text cannot be under '{settings.text_key}', which the output needs. Rename that key.")
     if settings.part_size < 1:
         raise ValueError(f"The size of a part is {settings.part_size}, expected 1 record or more.")
     output, model = output.resolve(), str(Path(model).resolve()) if model and Path(model).exists() else model
@@ -103,12 +104,17 @@ def run(ready: Run, engine: str, n_workers: int, progress: Callable[[int], None]
     progress: called with the number of records that are read; with a negative one if they were in vain.
     RAISES: WorkersFail if no worker can go on; then, as when it is interrupted, what is done stays done.
     """
-    new, failed = [], []
+    new: list[Done] = []
+    failed: list[str] = []
     n_parts = len(ready.plan.cut_parts())
     try:
-        with closing(ENGINES[engine](ready.job, ready.left, n_workers, progress)) as results:
-            for result in results:
-                (failed if isinstance(result, str) else new).append(result)
+        if ready.left:
+            with closing(ENGINES[engine](ready.job, ready.left, n_workers, progress)) as results:
+                for result in results:
+                    if isinstance(result, Done):
+                        new.append(result)
+                    else:
+                        failed.append(result)
     except (WorkersFail, KeyboardInterrupt):
         with suppress(OSError):  # the disk may be what is full
             collect(ready.plan, n_parts)

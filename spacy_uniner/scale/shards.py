@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from .inputs import Source, Survey, hash_file, survey
+from .inputs import Source, Survey, survey
 from .records import Bad, Piece
 
 MANIFEST = "manifest.json"
