@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +46,25 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes a pipeline on the disk: the rules, and a component that makes trouble; workers find it, as if installed."""
-    site = tmp_path / "site"
+@pytest.fixture(scope="session")
+def trouble_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with a component that makes trouble, as if it were installed."""
+    site = tmp_path_factory.mktemp("site")
     info = site / "uniner_trouble-0.0.0.dist-info"
-    info.mkdir(parents=True)
+    info.mkdir()
     (site / "uniner_trouble.py").write_text(TROUBLE, encoding="utf8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: uniner-trouble\nVersion: 0.0.0\n", encoding="utf8")
     (info / "entry_points.txt").write_text(
         "[spacy_factories]\ntrouble = uniner_trouble:make_trouble\n", encoding="utf8"
     )
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.syspath_prepend(str(site))
+    return site
+
+
+@pytest.fixture
+def trouble(tmp_path: Path, trouble_site: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes a pipeline on the disk: the rules, and a component that makes trouble; workers find it, too."""
+    monkeypatch.setenv("PYTHONPATH", str(trouble_site))
+    monkeypatch.syspath_prepend(str(trouble_site))
     importlib.import_module("uniner_trouble")
 
     def make(seconds: float = 0.0) -> Path:
@@ -68,3 +76,13 @@ def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return tmp_path / "trouble"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def recipes() -> dict[str, Any]:
+    """What the Python of docs/scale.md defines."""
+    page = Path(__file__).parents[2] / "docs" / "scale.md"
+    namespace: dict[str, Any] = {"__name__": "__docs__"}
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf8"), re.MULTILINE | re.DOTALL):
+        exec(block, namespace)
+    return namespace
