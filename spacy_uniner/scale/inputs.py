@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
+from uuid import uuid4
 
 import numpy
 from spacy.tokens import DocBin
@@ -118,7 +119,7 @@ def keep_stream(stream: IO[bytes], output: Path, lines: bool) -> Source:
     RAISES: ValueError if another stream was kept there before.
     """
     path = output / ("stdin.txt" if lines else "stdin.jsonl")
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}")
     output.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as file:
         for block in _blocks(stream):

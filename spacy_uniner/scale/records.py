@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from spacy.vocab import Vocab
 
 from .inputs import Source, load_doc_bin, open_parquet
 
+BATCH_ROWS = 256  # of Parquet, read at once
 MAX_BYTES = 1 << 26  # of a line or a text file; what is longer is not even read into memory
 
 
@@ -93,7 +96,7 @@ def read_records(piece: Piece, text_key: str, vocab: Vocab, max_chars: int) -> I
 
 def find_problem(text: object, max_chars: int) -> str:
     """Say why a text cannot be read; an empty string if it can."""
-    if text is None:
+    if text is None or (isinstance(text, float) and isnan(text)):  # as pandas has it
         return "there is no text"
     if not isinstance(text, str):
         return f"the text is of type {type(text).__name__}, expected a string"
@@ -148,14 +151,16 @@ def _read_docs(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
 
 def _read_parquet(piece: Piece, text_key: str, vocab: Vocab) -> Iterator[Raw]:
     with open_parquet(piece.source) as file:
-        first = 0
-        for group in range(file.num_row_groups):
-            n_rows = file.metadata.row_group(group).num_rows
-            start, stop = max(piece.start, first) - first, min(piece.stop, first + n_rows) - first
+        counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        ends = list(accumulate(counts))
+        groups = [n for n, end in enumerate(ends) if end > piece.start and end - counts[n] < piece.stop]
+        first = ends[groups[0]] - counts[groups[0]]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups):
+            start, stop = max(piece.start - first, 0), min(piece.stop - first, batch.num_rows)
             if start < stop:
-                rows = file.read_row_group(group).slice(start, stop - start).to_pylist()
+                rows = batch.slice(start, stop - start).to_pylist()
                 yield from ((number, row, None) for number, row in enumerate(rows, start=first + start + 1))
-            first += n_rows
+            first += batch.num_rows
 
 
 _READERS = {

@@ -54,11 +54,8 @@ class FindEntities:
         with self.nlp.memory_zone():
             for first in range(0, len(good), BATCH_SIZE):
                 places = good[first : first + BATCH_SIZE]
-                for place, found in zip(places, self.read([texts[n] for n in places])):
-                    if isinstance(found, Doc):
-                        entities[place] = self.entities_of(found)
-                    else:
-                        problems[place] = found
+                for place, (rows, problem) in zip(places, self._to_rows([texts[n] for n in places])):
+                    entities[place], problems[place] = rows, problem
         return batch.assign(entities=entities, problem=problems)
 
     def read(self, texts: Sequence[str | Doc]) -> list[Doc | str]:
@@ -84,6 +81,10 @@ class FindEntities:
             return [_to_row(span, None) for span in doc.ents]
         groups = [doc.spans[key] for key in self._keys if key in doc.spans]
         return [_to_row(span, score) for group in groups for span, score in zip(group, group.attrs["scores"])]
+
+    def _to_rows(self, texts: Sequence[str]) -> list[tuple[list[dict[str, Any]], str]]:
+        """Give the entities of each text, and what is wrong with it; no Doc outlives this call and its memory zone."""
+        return [(self.entities_of(one), "") if isinstance(one, Doc) else ([], one) for one in self.read(texts)]
 
     def _run(self, texts: Sequence[str | Doc], places: Sequence[int], found: list[Doc | str]) -> None:
         self._failed.clear()

@@ -236,7 +236,8 @@ def test_docs_keep_their_words_and_what_is_in_their_user_data(tmp_path):
     assert [token.text for token in one.doc] == ["New York", "b"]
 
 
-def test_rows_of_parquet_are_read_across_row_groups(tmp_path):
+def test_rows_of_parquet_are_read_across_row_groups_and_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "BATCH_ROWS", 1)
     path = tmp_path / "a.parquet"
     table = pyarrow.table({"text": ["a", None, "c", "d", "e"], "n": [0, 1, 2, 3, 4]})
     pyarrow.parquet.write_table(table, path, row_group_size=2)
@@ -250,4 +251,5 @@ def test_rows_of_parquet_are_read_across_row_groups(tmp_path):
 
 def test_half_a_surrogate_pair_in_a_text_is_a_problem():
     assert "half of a surrogate pair" in find_problem("a\ud800", 10)
+    assert find_problem(float("nan"), 10) == find_problem(None, 10) == "there is no text"
     assert find_problem(json.loads('"\\ud83d\\ude00"'), 10) == ""
