@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+import psutil
 import pyarrow.parquet
 import pytest
 import spacy
@@ -42,7 +43,6 @@ def found_in(rows):
 
 def find_workers(name):
     """Find the processes of Ray's workers that do what is called so."""
-    psutil = pytest.importorskip("psutil")
     children = psutil.Process().children(recursive=True)
     return [child for child in children if name in " ".join(child.cmdline())]
 
