@@ -100,7 +100,6 @@ ROOMS = {
     "benchmark.mixing": Room(6, name_packages("matplotlib"), step=1),
     "benchmark.curves": Room(6, name_packages("matplotlib"), step=6),
     "benchmark.page": Room(6, name_packages("spacy"), step=5),
-    "scale": Room(4, name_packages("spacy srsly tqdm ray")),
     "thresholds": Room(5, name_packages("spacy")),
     "checkpoints": Room(4, name_packages("spacy thinc numpy srsly")),
     "learning_curve": Room(5, name_packages("spacy")),
@@ -111,6 +110,17 @@ ROOMS = {
     "cli.datasets": Room(7, name_packages("typer wasabi"), step=1),
     "cli.mixing": Room(7, name_packages("typer wasabi"), step=1),
     "cli.benchmark": Room(7, name_packages("srsly typer tqdm wasabi"), step=2),
+    "scale": Room(4),
+    "scale.inputs": Room(4, name_packages("spacy numpy pyarrow"), step=1),
+    "scale.records": Room(4, name_packages("spacy"), step=2),
+    "scale.outputs": Room(4, name_packages("spacy"), step=3),
+    "scale.rows": Room(4, name_packages("spacy pandas"), step=3),
+    "scale.shards": Room(4, step=3),
+    "scale.parts": Room(4, step=4),
+    "scale.processes": Room(4, step=5),
+    "scale.on_ray": Room(4, name_packages("ray"), step=6),
+    "scale.run": Room(4, step=7),
+    "cli.apply": Room(6, name_packages("typer wasabi tqdm"), step=1),
 }
 
 # The config joins these by registered name. The names of their types may be read under `if TYPE_CHECKING`.
