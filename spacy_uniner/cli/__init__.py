@@ -6,11 +6,13 @@ import typer
 from spacy.cli._util import app as spacy_app
 
 from . import benchmark, datasets, pipelines
+from .serve import serve
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
 app.command()(pipelines.find)
 app.command()(pipelines.thresholds)
 app.command()(pipelines.export)
+app.command()(serve)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
 spacy_app.add_typer(app, name="uniner")
