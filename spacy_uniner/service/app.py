@@ -96,7 +96,9 @@ def _add_routes(
         except StoppingError as err:
             raise HTTPException(503, str(err)) from err
         except asyncio.TimeoutError as err:
-            raise HTTPException(504, f"No answer within {limits.timeout_seconds:g} seconds. Send less at once.") from err
+            raise HTTPException(
+                504, f"No answer within {limits.timeout_seconds:g} seconds. Send less at once."
+            ) from err
         metrics.report_answer(len(found), sum(len(of_one) for of_one in found))
         return Found(entities=[[Entity(**_fields(entity)) for entity in of_one] for of_one in found])
 

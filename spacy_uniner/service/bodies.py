@@ -35,7 +35,9 @@ class BodyLimit:
             await _refuse(408, f"The request did not arrive within {self._seconds:g} seconds.")(scope, receive, send)
             return
         if n_bytes > self._max_bytes:
-            message = f"The request has {n_bytes} bytes, but no more than {self._max_bytes} are taken. Send less at once."
+            message = (
+                f"The request has {n_bytes} bytes, but no more than {self._max_bytes} are taken. Send less at once."
+            )
             await _refuse(413, message)(scope, receive, send)
             return
         messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]

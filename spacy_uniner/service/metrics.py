@@ -36,9 +36,7 @@ class Metrics:
         self.entities = Counter("uniner_entities", "Entities found.", registry=self.registry)
         self.queue = Gauge("uniner_queue_texts", "Texts that wait for their batch.", registry=self.registry)
         self.queue.set_function(n_waiting)
-        self.batch_texts = Histogram(
-            "uniner_batch_texts", "Texts of a batch.", buckets=TEXTS, registry=self.registry
-        )
+        self.batch_texts = Histogram("uniner_batch_texts", "Texts of a batch.", buckets=TEXTS, registry=self.registry)
         self.batch_seconds = Histogram(
             "uniner_batch_seconds", "What the pipeline takes for a batch.", buckets=SECONDS, registry=self.registry
         )

@@ -27,7 +27,9 @@ def _name_kind(value: Any) -> str:
 Types = Annotated[
     Annotated[list[str], Tag("plain")] | Annotated[dict[str, str], Tag("mapping")], Discriminator(_name_kind)
 ]
-Scores = Annotated[Annotated[Score, Tag("plain")] | Annotated[dict[str, Score], Tag("mapping")], Discriminator(_name_kind)]
+Scores = Annotated[
+    Annotated[Score, Tag("plain")] | Annotated[dict[str, Score], Tag("mapping")], Discriminator(_name_kind)
+]
 
 
 class Asked(BaseModel):
