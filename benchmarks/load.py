@@ -4,7 +4,7 @@ python benchmarks/load.py --output benchmarks/results/load.json
 
 Starts `uniner serve` as a process of its own and asks it from this one: in phases, each with so many clients that ask
 one text after the other without a pause. The last phase has more clients than the queue has places. Every request is
-accounted for: answered, turned away (429), or lost. Texts are those of assets/corpus, each with five types.
+accounted for: answered, turned away (429), given up at the service's timeout (504), or lost. Texts are those of assets/corpus, each with five types.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import signal
 import socket
@@ -66,7 +67,7 @@ async def ask(client: httpx.AsyncClient, request: dict[str, Any]) -> str:
         return f"lost: {type(err).__name__}"
     if response.status_code == 200:
         return "answered" if len(response.json()["entities"]) == len(request["texts"]) else "lost: incomplete"
-    return "turned away" if response.status_code == 429 else f"lost: status {response.status_code}"
+    return {429: "turned away", 504: "given up"}.get(response.status_code, f"lost: status {response.status_code}")
 
 
 async def run_phase(
@@ -115,9 +116,9 @@ async def run_phase(
 def main() -> None:
     """Print a table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 400])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--seconds", type=float, default=45.0, help="of each phase")
-    parser.add_argument("--max-queue", type=int, default=256)
+    parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--output", type=Path, default=None)
     args = parser.parse_args()
     with socket.socket() as probe:
@@ -140,6 +141,8 @@ def main() -> None:
         n_texts, n_batches = (read_metric(metrics, name) for name in ("uniner_texts_total", "uniner_batch_texts_count"))
         report = {
             "command": " ".join(["python", *sys.argv]),
+            "load_average": os.getloadavg(),
+            "threads_of_torch": os.environ.get("OMP_NUM_THREADS", "its own choice"),
             "max_queue": args.max_queue,
             "types_per_request": N_TYPES,
             "resident_mb_at_first": resident_at_first,

@@ -11,6 +11,7 @@ from ..service.limits import Limits
 from .pipelines import load
 
 MAX_CONNECTIONS = 1000
+KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies do, else a request may meet a connection that is just closed
 
 
 def serve(
@@ -50,6 +51,7 @@ def serve(
         host=host,
         port=port,
         limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(timeout) + 5,
         server_header=False,
     )
