@@ -4,7 +4,8 @@ python benchmarks/load.py --output benchmarks/results/load.json
 
 Starts `uniner serve` as a process of its own and asks it from this one: in phases, each with so many clients that ask
 one text after the other without a pause. The last phase has more clients than the queue has places. Every request is
-accounted for: answered, turned away (429), given up at the service's timeout (504), or lost. Texts are those of assets/corpus, each with five types.
+accounted for: answered, turned away (429), given up at the service's timeout (504), or lost. Texts are those of
+assets/corpus, each with five types.
 """
 
 from __future__ import annotations

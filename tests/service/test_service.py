@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +20,7 @@ from serving import make_nlp, run_server, wait_until
 from spacy_uniner import __version__
 from spacy_uniner.service.app import create_app
 from spacy_uniner.service.limits import Limits
+from spacy_uniner.service.schema import Found
 
 TEXT = "Alan Bean flew from Paris to the moon ."
 ASKED = {"texts": [TEXT], "types": ["city", "person"], "threshold": 0.3}
@@ -383,6 +385,24 @@ def test_openapi_describes_it_and_no_page_loads_from_elsewhere(service):
     assert set(schema["paths"]) == {"/entities", "/health", "/metrics"}
     assert {"200", "413", "422", "429", "503", "504"} <= set(schema["paths"]["/entities"]["post"]["responses"])
     assert service.get("/docs").status_code == service.get("/redoc").status_code == 404
+
+
+def test_what_the_docs_send_with_curl_is_a_request(service):
+    page = (Path(__file__).parent.parent.parent / "docs" / "service.md").read_text(encoding="utf8")
+    (body,) = re.findall(r"curl .*/entities .* -d '(.*?)'", page, re.DOTALL)
+    (answer,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert service.post("/entities", json=json.loads(body)).status_code == 200
+    Found.model_validate_json(answer)
+
+
+def test_options_of_the_docs_have_the_defaults_of_the_code():
+    page = (Path(__file__).parent.parent.parent / "docs" / "service.md").read_text(encoding="utf8")
+    limits = {"queue": "queue_texts", "texts": "texts", "characters": "characters", "body": "body_bytes"}
+    for option, limit in limits.items():
+        assert re.search(rf"^\| `--max-{option}` .*\| `{getattr(Limits, f'max_{limit}')}` \|$", page, re.MULTILINE)
+    assert re.search(rf"^\| `--timeout` .*\| `{Limits.timeout_seconds:g}` \|$", page, re.MULTILINE)
+    for n in (Limits.max_batch_texts, f"{Limits.max_batch_characters:,}", f"{1000 * Limits.batch_seconds:g} milli"):
+        assert str(n) in page
 
 
 def test_page_is_whole_by_itself_and_runs_nothing_else(service):
