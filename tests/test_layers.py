@@ -101,6 +101,14 @@ ROOMS = {
     "benchmark.curves": Room(6, name_packages("matplotlib"), step=6),
     "benchmark.page": Room(6, name_packages("spacy"), step=5),
     "thresholds": Room(5, name_packages("spacy")),
+    "service": Room(5),
+    "service.limits": Room(5, step=1),
+    "service.batching": Room(5, step=1),
+    "service.bodies": Room(5, name_packages("starlette"), step=1),
+    "service.metrics": Room(5, name_packages("prometheus_client starlette"), step=1),
+    "service.finding": Room(5, name_packages("spacy"), step=1),
+    "service.schema": Room(5, name_packages("fastapi pydantic"), step=2),
+    "service.app": Room(5, name_packages("fastapi prometheus_client spacy"), step=3),
     "checkpoints": Room(4, name_packages("spacy thinc numpy srsly")),
     "learning_curve": Room(5, name_packages("spacy")),
     "cli": Room(7, name_packages("spacy typer"), step=3),
@@ -121,6 +129,7 @@ ROOMS = {
     "scale.on_ray": Room(4, name_packages("ray"), step=6),
     "scale.run": Room(4, step=7),
     "cli.apply": Room(6, name_packages("typer wasabi tqdm"), step=1),
+    "cli.serve": Room(6, name_packages("typer wasabi uvicorn"), step=2),
 }
 
 # The config joins these by registered name. The names of their types may be read under `if TYPE_CHECKING`.

@@ -6,6 +6,7 @@ import typer
 from spacy.cli._util import app as spacy_app
 
 from . import apply, benchmark, curation, datasets, mixing, pipelines, teacher
+from .serve import serve
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
 app.command()(pipelines.find)
@@ -19,6 +20,7 @@ app.command()(curation.derive_gold)
 app.command()(mixing.mixing)
 app.command()(mixing.curves)
 app.command()(apply.apply)
+app.command()(serve)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
 spacy_app.add_typer(app, name="uniner")

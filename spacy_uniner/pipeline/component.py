@@ -26,7 +26,7 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from ..docs import SPANS_KEY, doc_to_passage, example_to_passage, register_extensions
 from ..passages import Mention, Passage
 from ..spans import Overlap, resolve_overlaps
-from .settings import DEFAULT_THRESHOLD, Ents, Labels, Thresholds, check_labels, check_threshold
+from .settings import DEFAULT_THRESHOLD, Ents, Labels, Thresholds, check_labels, check_threshold, find_lowest
 
 if TYPE_CHECKING:
     from ..students import StudentOutput
@@ -170,8 +170,8 @@ class UniversalNER(TrainablePipe):
         RETURNS: for each Doc, its mentions, overlaps resolved; their types are labels.
         """
         threshold = self.cfg["threshold"]
-        lowest = min((*threshold.values(), DEFAULT_THRESHOLD)) if isinstance(threshold, dict) else threshold
-        return [self.choose(candidates, threshold) for candidates in self.find_candidates(docs, lowest, labels=labels)]
+        found = self.find_candidates(docs, find_lowest(threshold), labels=labels)
+        return [self.choose(candidates, threshold) for candidates in found]
 
     def find_candidates(
         self, docs: Iterable[Doc], floor: float, *, labels: Labels | None = None
@@ -207,14 +207,19 @@ class UniversalNER(TrainablePipe):
             )
         self.n_cut += n_cut
 
-    def choose(self, candidates: Candidates, threshold: Thresholds) -> tuple[Mention, ...]:
-        """Choose the candidates that reach their label's threshold, and resolve their overlaps."""
+    def choose(
+        self, candidates: Candidates, threshold: Thresholds, overlap: Overlap | None = None
+    ) -> tuple[Mention, ...]:
+        """Choose the candidates that reach their label's threshold, and resolve their overlaps.
+
+        overlap: left out, the component's own.
+        """
         by_label = threshold if isinstance(threshold, dict) else {}
         otherwise = DEFAULT_THRESHOLD if isinstance(threshold, dict) else threshold
         accepted = [
             mention for mention in candidates.mentions if mention.score >= by_label.get(mention.type, otherwise)
         ]
-        return resolve_overlaps(accepted, self.cfg["overlap"], candidates.implied)
+        return resolve_overlaps(accepted, overlap or self.cfg["overlap"], candidates.implied)
 
     def _texts_of(self, doc: Doc, common: dict[str, str]) -> dict[str, str]:
         own = doc._.entity_types

@@ -50,3 +50,8 @@ def check_threshold(threshold: Thresholds, texts: Mapping[str, str], where: str)
                 f"'{where}': a threshold is given for '{label}', which is not a label. "
                 f"Labels: {', '.join(texts) or 'none'}."
             )
+
+
+def find_lowest(threshold: Thresholds) -> float:
+    """Give the lowest score that any label is accepted with; labels that a mapping does not name keep the default."""
+    return min((*threshold.values(), DEFAULT_THRESHOLD)) if isinstance(threshold, dict) else threshold

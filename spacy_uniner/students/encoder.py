@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..passages import Mention, Passage
 from . import StudentOutput
-from .bert import Bert, Pieces
+from .bert import PIECES_IN_STEPS, Bert, Pieces
 from .heads import HEAD_GAIN, Fast, Head, in_steps, mean_of_runs
 from .losses import Targets, implication_loss
 from .rows import SHAPES, Row, Words, cut_rows, pack
@@ -141,7 +141,8 @@ class EncoderStudent(nn.Module):
         """
         fast = self._fast()
         vectors = self._remembered(types)  # (n_types, width)
-        vectors_to_sieve = vectors.to(self.dtype).T  # (width, n_types)
+        n_extra = -len(types) % PIECES_IN_STEPS  # as in `in_steps`: the types of a batch are of any number
+        vectors_to_sieve = F.pad(vectors, (0, 0, 0, n_extra)).to(self.dtype).T  # (width, n_rounded)
         scale, bias = self._scale(), self._bias()
         floor_logit = math.log(floor / (1.0 - floor)) if floor < 1.0 else math.inf
         margin = 1e-4 if self.dtype == torch.float32 else 0.02
@@ -152,7 +153,7 @@ class EncoderStudent(nn.Module):
         for k, start in zip(n_width.split(n_at_once), n_word.split(n_at_once), strict=True):
             residual = in_steps(fast.span_residual, hidden[k, start]).float()  # (n_part, width)
             unit = F.normalize(mean_of_runs(states, start, k + 1) + residual, dim=1)  # (n_part, width)
-            rough = in_steps(lambda part: part @ vectors_to_sieve, unit.to(self.dtype))  # (n_part, n_types)
+            rough = in_steps(lambda part: part @ vectors_to_sieve, unit.to(self.dtype))[:, : len(types)]
             n_span, n_type = (rough > needed[k, start, None]).nonzero(as_tuple=True)  # each (n_passed,)
             cosine = (unit[n_span] * vectors[n_type]).sum(1)  # (n_passed,)
             k, start = k[n_span], start[n_span]

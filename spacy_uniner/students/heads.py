@@ -55,12 +55,16 @@ class Fast:
 def in_steps(layer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     """Apply a linear layer to rows whose number is rounded up meanwhile, for the reason that `Layout` gives.
 
+    The steps grow with the number, which goes into the thousands for spans: there are eight to sixteen between one
+    power of two and the next.
+
     rows: shape (n_rows, n_in); turned to the precision of the layer's weights.
     RETURNS: Shape (n_rows, n_out).
     """
     if isinstance(layer, nn.Linear):
         rows = rows.to(layer.weight.dtype)
-    return layer(F.pad(rows, (0, 0, 0, -len(rows) % PIECES_IN_STEPS)))[: len(rows)]
+    step = max(PIECES_IN_STEPS, 2 ** (len(rows).bit_length() - 4))
+    return layer(F.pad(rows, (0, 0, 0, -len(rows) % step)))[: len(rows)]
 
 
 def mean_of_runs(states: Tensor, start: Tensor, n_words: Tensor) -> Tensor:
