@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from thinc.api import ArgsKwargs, Model, PyTorchShim, Shim, get_torch_default_device
@@ -179,7 +179,7 @@ def ask(
 ) -> tuple[StudentOutput, Callable[[Any], list[Passage]]]:
     """Ask a student for mentions; if it is to learn, it says that it is tuned elsewhere."""
     guard_forked_process()
-    student: Student = model.shims[0].student
+    student = cast(AskedStudent, model.shims[0]).student
     if is_train:
         student.losses(passages)
     return student.predict(passages, model.attrs["floor"]), lambda _: passages

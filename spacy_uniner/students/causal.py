@@ -49,7 +49,9 @@ class CausalSettings:
             ("quantization", self.quantization, get_args(Quantization)),
         ):
             if value not in values:
-                raise ValueError(f"Generator '{self.name}': {setting} is '{value}', expected one of {', '.join(values)}.")
+                raise ValueError(
+                    f"Generator '{self.name}': {setting} is '{value}', expected one of {', '.join(values)}."
+                )
         try:
             torch.device("cpu" if self.device == "auto" else self.device)
         except RuntimeError as err:
@@ -102,8 +104,8 @@ def read_causal(settings: CausalSettings, folder: str | None = None) -> Causal:
         )
     except (OSError, ValueError, KeyError, SafetensorError) as err:
         raise ValueError(
-            f"Generator '{name}' cannot be read: {err} Give a folder with a config.json, *.safetensors and the files of "
-            "a fast tokenizer, or a name on the hub if this machine reaches it."
+            f"Generator '{name}' cannot be read: {err} Give a folder with a config.json, *.safetensors and the files "
+            "of a fast tokenizer, or a name on the hub if this machine reaches it."
         ) from err
     if settings.quantization == "none":
         model = model.to(settings.choose_device())
@@ -128,7 +130,7 @@ def _make_options(settings: CausalSettings) -> dict[str, Any]:
                 f"Generator '{settings.name}': quantization '{settings.quantization}' needs bitsandbytes. "
                 "Install it, or leave quantization 'none'."
             )
-        from transformers import BitsAndBytesConfig
+        from transformers.utils.quantization_config import BitsAndBytesConfig
 
         is_8bit = settings.quantization == "8bit"
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=is_8bit, load_in_4bit=not is_8bit)
@@ -143,9 +145,11 @@ def check_causal(name: str, model: Any, tokenizer: Any) -> Causal:
         tokenizer is none of the fast ones or knows more tokens than the model.
     """
     wrong = ""
-    max_tokens = getattr(model.config, "max_position_embeddings", None)
+    max_tokens: int = getattr(model.config, "max_position_embeddings", None) or 0
     if "position_ids" not in inspect.signature(model.forward).parameters:
-        wrong = f"a {type(model).__name__} takes no position_ids. Use a model of the LLaMA, Mistral, Qwen or GPT-NeoX kind"
+        wrong = (
+            f"a {type(model).__name__} takes no position_ids. Use a model of the LLaMA, Mistral, Qwen or GPT-NeoX kind"
+        )
     elif not max_tokens:
         wrong = "its config.json states no max_position_embeddings. Write there how many tokens the model can attend to"
     elif not tokenizer.is_fast:
@@ -162,9 +166,9 @@ def check_causal(name: str, model: Any, tokenizer: Any) -> Causal:
         )
     if wrong:
         raise ValueError(f"Generator '{name}' cannot be used: {wrong}.")
-    window = getattr(model.config, "sliding_window", None)  # attention looks no further back
+    window: int = getattr(model.config, "sliding_window", None) or max_tokens  # attention looks no further back
     special = tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
-    return Causal(model, tokenizer, min(max_tokens, window or max_tokens), special)
+    return Causal(model, tokenizer, min(max_tokens, window), special)
 
 
 def causal_to_bytes(causal: Causal, name: str) -> bytes:
@@ -175,8 +179,8 @@ def causal_to_bytes(causal: Causal, name: str) -> bytes:
     n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in causal.model.state_dict().values())
     if n_bytes > MAX_STORED_BYTES:
         raise ValueError(
-            f"Generator '{name}': weights of {n_bytes / 2**30:.1f} GiB cannot be stored with the pipeline, whose limit is "
-            f"{MAX_STORED_BYTES / 2**30:.1f} GiB. Set store_weights = false and keep the folder beside the pipeline."
+            f"Generator '{name}': weights of {n_bytes / 2**30:.1f} GiB cannot be stored with the pipeline, whose limit "
+            f"is {MAX_STORED_BYTES / 2**30:.1f} GiB. Set store_weights = false and keep the folder beside the pipeline."
         )
     content = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(content, "w") as archive:

@@ -16,6 +16,7 @@ from .causal import Causal, CausalSettings, causal_from_bytes, causal_to_bytes, 
 from .greedy import GreedyDecoder, Prompts
 
 MAX_WINDOW_TOKENS = 512  # as the released command line; the training passages had 256
+AS_PUBLISHED = Asking()
 
 
 class GeneratorStudent:
@@ -29,9 +30,11 @@ class GeneratorStudent:
     RAISES: ValueError if a batch could hold nothing.
     """
 
-    def __init__(self, settings: CausalSettings, asking: Asking = Asking(), max_batch_tokens: int = 8192) -> None:
+    def __init__(self, settings: CausalSettings, asking: Asking = AS_PUBLISHED, max_batch_tokens: int = 8192) -> None:
         if max_batch_tokens < 1:
-            raise ValueError(f"Generator '{settings.name}': max_batch_tokens is {max_batch_tokens}, expected 1 or more.")
+            raise ValueError(
+                f"Generator '{settings.name}': max_batch_tokens is {max_batch_tokens}, expected 1 or more."
+            )
         self.settings = settings
         self.asking = asking
         self.max_batch_tokens = max_batch_tokens
@@ -103,9 +106,9 @@ class GeneratorStudent:
                 return parts, [Prompts.of(of_part) for of_part in ids], n_cut
             max_units -= n_over
         raise ValueError(
-            f"Generator '{self.settings.name}': the conversation with the query for '{passage.types[longest]:.60}' takes "
-            f"{len(bare[longest])} tokens and the answer up to {self.asking.max_new_tokens}, which leaves no room for a "
-            f"text in a context of {causal.max_tokens}. Use a shorter type, fewer max_new_tokens or another model."
+            f"Generator '{self.settings.name}': the conversation with the query for '{passage.types[longest]:.60}' "
+            f"takes {len(bare[longest])} tokens and the answer up to {self.asking.max_new_tokens}, which leaves no "
+            f"room for a text in a context of {causal.max_tokens}. Use a shorter type or fewer max_new_tokens."
         )
 
     def _count(self, words: Sequence[str]) -> list[int]:

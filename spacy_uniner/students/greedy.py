@@ -10,7 +10,6 @@ import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -36,7 +35,8 @@ class Prompts:
     @classmethod
     def of(cls, prompts: Sequence[Sequence[int]]) -> Prompts:
         """Split prompts behind the longest run of tokens that they share."""
-        n_shared = min(len(commonprefix(prompts)), min(map(len, prompts)) - 1)
+        n_most = min(map(len, prompts)) - 1
+        n_shared = next((n for n, ids in enumerate(zip(*prompts)) if n == n_most or len(set(ids)) > 1), n_most)
         return cls(tuple(prompts[0][:n_shared]), tuple(tuple(prompt[n_shared:]) for prompt in prompts))
 
     @property
@@ -72,9 +72,7 @@ class GreedyDecoder:
     max_tokens: the longest prompt and answer together, and the widest batch, in tokens.
     """
 
-    def __init__(
-        self, model: Any, tokenizer: Any, max_new_tokens: int, max_batch_tokens: int, max_tokens: int
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, max_batch_tokens: int, max_tokens: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_new_tokens = max_new_tokens
@@ -85,7 +83,9 @@ class GreedyDecoder:
         self._may_end = {n for token, n in vocabulary.items() if "]" in token or STOP[-1] in token}
         quotes = sorted(n for token, n in vocabulary.items() if token.startswith(QUOTE))
         self._quotes = torch.tensor(quotes, device=model.device, dtype=torch.long)
-        self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        self._only_last = (
+            {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        )
 
     @torch.inference_mode()
     def answer(self, prompts: Sequence[Prompts]) -> list[list[Answer]]:
@@ -96,9 +96,7 @@ class GreedyDecoder:
         """
         answers: list[list[Answer]] = [[Answer("")] * len(part.rests) for part in prompts]
         for group in self._group(prompts):
-            rows = [
-                _Row(n_part, n_type, rest) for n_part in group for n_type, rest in enumerate(prompts[n_part].rests)
-            ]
+            rows = [_Row(n_part, n_type, rest) for n_part in group for n_type, rest in enumerate(prompts[n_part].rests)]
             cache, mask = self._read_shared([prompts[n_part].shared for n_part in group])
             n_rows = max(1, self.max_batch_tokens // self._width([prompts[n_part] for n_part in group]))
             for at in range(0, len(rows), n_rows):
