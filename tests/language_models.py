@@ -38,16 +38,24 @@ SIZE: dict[str, Any] = {
 SHARED_HEADS = {"num_key_value_heads": 2}
 
 
-def make_sentencepiece(n_pieces: int = 420) -> PreTrainedTokenizerFast:
-    """Train a tokenizer like LLaMA's: BPE over `▁`, unknown signs as bytes, `<s>` in front."""
+def make_sentencepiece(n_pieces: int = 420, legacy: bool = True) -> PreTrainedTokenizerFast:
+    """Train a tokenizer like LLaMA's: BPE over `▁`, unknown signs as bytes, `<s>` in front.
+
+    legacy: write `▁` behind each special token, as LLaMA's did at first; else only in front of the text.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    if legacy:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     special = ["<unk>", "<s>", "</s>", *(f"<0x{n:02X}>" for n in range(256))]
     # Without white space to split at, merges may cross words; this is what makes the border of a query delicate.
-    tokenizer.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=n_pieces + 256, special_tokens=special, max_token_length=6))
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=n_pieces + 256, special_tokens=special, max_token_length=6)
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=without_bytes_as_special(tokenizer), bos_token="<s>", eos_token="</s>", unk_token="<unk>"
@@ -112,10 +120,11 @@ class Reciter(torch.nn.Module):
         self.generation_config = SimpleNamespace(eos_token_id=tokenizer.eos_token_id)
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.end = tokenizer.eos_token_id
-        self.tails = []
-        for query, answer in answers.items():
-            asked = tokenizer(query)["input_ids"]
-            self.tails.append((asked[-6:], tokenizer(f"{query} {answer}")["input_ids"][len(asked) :] + [self.end]))
+        self.tokenizer = tokenizer
+        self.answers = {
+            query: [*tokenizer(answer, add_special_tokens=False)["input_ids"], self.end]
+            for query, answer in answers.items()
+        }
 
     def get_input_embeddings(self) -> torch.nn.Embedding:
         return self.embeddings
@@ -130,8 +139,9 @@ class Reciter(torch.nn.Module):
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
 
     def _next(self, ids: list[int]) -> int:
-        for tail, answer in self.tails:
+        for query, answer in self.answers.items():
             for n_said in range(len(answer)):
-                if ids[len(ids) - len(tail) - n_said :] == tail + answer[:n_said]:
+                prompt = ids[: len(ids) - n_said]
+                if ids[len(prompt) :] == answer[:n_said] and self.tokenizer.decode(prompt).endswith(query):
                     return answer[n_said]
         return self.end

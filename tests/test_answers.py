@@ -20,7 +20,7 @@ from spacy_uniner.students.answers import (
     score_surfaces,
 )
 
-WORDS = tuple("Alan Bean met Sally Ride and alan bean .".split())
+WORDS = tuple(["Alan", "Bean", "met", "Sally", "Ride", "and", "alan", "bean", "."])
 
 
 def make_answer(*tokens: tuple[str, float] | tuple[str, float, float]) -> Answer:

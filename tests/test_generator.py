@@ -1,23 +1,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import spacy
 import torch
-import transformers
 from language_models import Reciter, make_byte_level, make_config, make_sentencepiece, save_model
-from spacy.tokens import Doc
 from spacy.training import Example
 from transformers import AutoModelForCausalLM, BloomConfig
 
-from spacy_uniner.architectures import Generator
 from spacy_uniner.conversation import prompt_of, query_of
-from spacy_uniner.passages import Mention, Passage
-from spacy_uniner.students import causal, generator
+from spacy_uniner.passages import Passage
+from spacy_uniner.students import causal
 from spacy_uniner.students.answers import Answer, Asking
 from spacy_uniner.students.causal import CausalSettings, check_causal, read_causal
 from spacy_uniner.students.generator import GeneratorStudent
@@ -27,11 +23,11 @@ KINDS = ("llama", "mistral", "qwen", "neox")
 N_NEW = 24
 PASSAGES = [
     Passage(
-        tuple("Alan Bean flew to the Moon in Apollo 12 and met Karel Čapek .".split()),
+        tuple(["Alan", "Bean", "flew", "to", "the", "Moon", "in", "Apollo", "12", "and", "met", "Karel", "Čapek", "."]),
         ("person", "space mission", "city", "ships that were built in a yard near the sea"),
     ),
     Passage(("Rome", "is", "old", "."), ("city", "a")),
-    Passage(tuple("Sally Ride lives in Paris , near Rome .".split() * 4), ("person",)),
+    Passage(tuple(["Sally", "Ride", "lives", "in", "Paris", ",", "near", "Rome", "."] * 4), ("person",)),
     Passage((), ("person",)),
     Passage(("Paris",)),
 ]
@@ -114,7 +110,9 @@ def test_what_prompts_share_is_read_once(llama, monkeypatch):
     model = student.get().model
     n_read = []
     forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda **inputs: n_read.append(inputs["input_ids"].numel()) or forward(**inputs))
+    monkeypatch.setattr(
+        model, "forward", lambda **inputs: n_read.append(inputs["input_ids"].numel()) or forward(**inputs)
+    )
     student.predict(PASSAGES[:1], 0.0)
     ((part,), (prompts,), _) = student._cut(0, PASSAGES[0])
     assert n_read[0] == len(prompts.shared)
@@ -135,7 +133,11 @@ def test_batches_hold_no_more_tokens_than_asked(llama, monkeypatch):
     assert max(held) <= 400
 
 
-@pytest.mark.parametrize("make", [make_sentencepiece, make_byte_level])
+def make_metaspace():
+    return make_sentencepiece(legacy=False)
+
+
+@pytest.mark.parametrize("make", [make_sentencepiece, make_metaspace, make_byte_level])
 def test_prompts_split_as_tokens_are_the_whole_prompts(make):
     tokenizer = make()
     for passage in PASSAGES[:3]:
@@ -148,7 +150,7 @@ def test_prompts_split_as_tokens_are_the_whole_prompts(make):
 
 def test_a_split_before_the_query_would_give_other_tokens():
     # This is why prompts are tokenized whole and split as tokens.
-    tokenizer = make_sentencepiece()
+    tokenizer = make_metaspace()
     whole = tokenizer(prompt_of(PASSAGES[0], "person"))["input_ids"]
     prefix = prompt_of(PASSAGES[0], "person").removesuffix(query_of("person"))
     apart = tokenizer(prefix)["input_ids"] + tokenizer(query_of("person"), add_special_tokens=False)["input_ids"]
@@ -166,7 +168,7 @@ def make_reciting(answers, make=make_sentencepiece, n_new=64, p=0.9):
     return student
 
 
-@pytest.mark.parametrize("make", [make_sentencepiece, make_byte_level])
+@pytest.mark.parametrize("make", [make_sentencepiece, make_metaspace, make_byte_level])
 def test_answers_become_scored_mentions(make):
     answers = {"person": '["Alan Bean", "Karel \\u010capek"]', "space mission": '["Apollo 12"]', "city": "[]"}
     student = make_reciting(answers, make)
@@ -177,18 +179,15 @@ def test_answers_become_scored_mentions(make):
         (11, 13, "person"),
     ]
     tokenizer = student.get().tokenizer
-    n_tokens = len(tokenizer.tokenize('ASSISTANT: ["Apollo 12')) - len(tokenizer.tokenize("ASSISTANT:"))
-    score = {m.type: m.score for m in mentions}["space mission"]
-    assert 0.9 ** (n_tokens + 1) - 0.01 < score <= 0.9**n_tokens + 0.01
+    n_tokens = len(tokenizer('["Apollo 12', add_special_tokens=False)["input_ids"]) + 1  # and the quote behind it
+    assert {m.type: m.score for m in mentions}["space mission"] == pytest.approx(0.9**n_tokens, abs=0.01)
     assert student.heard.n_endless == 0
     assert student.heard.n_surfaces == 3
     assert not student.heard.n_lost
 
 
 def test_an_endless_answer_is_cut_and_counted():
-    student = make_reciting({"person": '["Alan Bean", "Karel'}, n_new=64)
-    student.get().model.tails[0][1].extend(student.get().model.tails[0][1][-2:-1] * 100)  # it never gets to its end
-    student.get().model.end = 5
+    student = make_reciting({"person": '["Alan Bean", "Karel' + " Karel" * 100}, n_new=64)
     output = student.predict([replace(PASSAGES[0], types=("person",))], 0.0)
     assert [(m.start, m.end) for m in output.mentions[0]] == [(0, 2)]
     assert student.heard.n_endless == 1
@@ -203,7 +202,9 @@ def test_a_list_that_is_closed_ends_the_answer():
     assert answer.ends[-1] == len(answer.text)
 
 
-@pytest.mark.parametrize("text, expected", [("[]", True), ('["a]b', False), ("no", False), ("no</s>", True), ("[", False)])
+@pytest.mark.parametrize(
+    "text, expected", [("[]", True), ('["a]b', False), ("no", False), ("no</s>", True), ("[", False)]
+)
 def test_an_answer_ends_with_its_list(text, expected):
     assert is_closed(text) is expected
 
@@ -236,7 +237,7 @@ def test_a_long_text_is_read_in_windows_that_fit_the_context(llama, monkeypatch)
     monkeypatch.setattr(
         model, "forward", lambda **inputs: widths.append(inputs["attention_mask"].shape[1]) or forward(**inputs)
     )
-    parts, prompts, n_cut = student._cut(0, passage)
+    parts, _, n_cut = student._cut(0, passage)
     assert n_cut == 0
     assert len(parts) > 1
     places = [n for part in parts for n in range(part.window.core_start, part.window.core_end)]
@@ -261,7 +262,9 @@ def test_a_word_longer_than_the_context_is_cut_and_counted(llama):
 
 
 def test_a_type_that_leaves_no_room_for_a_text_is_an_error(llama):
-    with pytest.raises(ValueError, match=r"query for 'xyz xyz .* takes \d+ tokens and the answer up to 24, which leaves"):
+    with pytest.raises(
+        ValueError, match=r"query for 'xyz xyz .* takes \d+ tokens and the answer up to 24, which leaves"
+    ):
         make_student(llama).predict([Passage(("Rome",), ("xyz " * 400,))], 0.0)
 
 
@@ -283,7 +286,7 @@ def test_pickled_weights_are_not_read(llama, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     model = AutoModelForCausalLM.from_pretrained(llama)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="cannot be read: .*safetensors"):
+    with pytest.raises(ValueError, match=r"cannot be read: .*safetensors"):
         make_student(tmp_path).get()
 
 
@@ -386,7 +389,10 @@ def test_attention_and_dtype_are_those_asked_for(llama, attention):
     made = make_student(llama, attention=attention, dtype="bfloat16").get()
     assert made.model.config._attn_implementation == attention
     assert made.model.dtype == torch.bfloat16
-    assert GeneratorStudent(CausalSettings(str(llama), dtype="bfloat16")).predict(PASSAGES, 0.0).mentions[3:] == [(), ()]
+    assert GeneratorStudent(CausalSettings(str(llama), dtype="bfloat16")).predict(PASSAGES, 0.0).mentions[3:] == [
+        (),
+        (),
+    ]
 
 
 # In a pipeline
@@ -418,7 +424,8 @@ def test_the_component_finds_what_the_model_says(llama):
     scores = docs[0].spans["universal_ner"].attrs["scores"]
     assert all(0.0 < score < 1.0 for score in scores)
     nlp.get_pipe("universal_ner").cfg["threshold"] = float(max(scores)) - 1e-4
-    assert len(nlp("Alan Bean saw Paris and Rome.").ents) == 1
+    n_best = sum(score > max(scores) - 1e-4 for score in scores)
+    assert len(nlp("Alan Bean saw Paris and Rome.").ents) == n_best < 3
 
 
 def test_a_description_is_what_the_model_is_asked(llama):
@@ -476,7 +483,7 @@ def test_training_points_to_tuning(llama):
     nlp = make_nlp(llama)
     optimizer = nlp.initialize()
     example = Example.from_dict(nlp.make_doc("Alan Bean slept."), {"entities": [(0, 9, "person")]})
-    with pytest.raises(ValueError, match="A Generator is not trained by nlp.update .* 'uniner tune'"):
+    with pytest.raises(ValueError, match=r"A Generator is not trained by nlp\.update .* 'uniner tune'"):
         nlp.update([example], sgd=optimizer)
 
 
@@ -498,12 +505,3 @@ def test_two_processes_find_the_same(llama):
     texts = ["Alan Bean flew to Paris.", "Rome fell.", "Sally Ride lives here."]
     alone = [doc.to_json() for doc in nlp.pipe(texts)]
     assert [doc.to_json() for doc in nlp.pipe(texts, n_process=2, batch_size=1)] == alone
-
-
-def test_a_pipeline_is_made_without_transformers(llama):
-    code = (
-        "import sys, spacy; nlp = spacy.blank('en'); nlp.add_pipe('universal_ner', config={'model': "
-        "{'@architectures': 'spacy_uniner.Generator.v1', 'name': 'anything'}}); nlp.to_bytes(); "
-        "sys.exit('transformers' in sys.modules or 'httpx' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

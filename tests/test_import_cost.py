@@ -45,3 +45,9 @@ def test_blank_pipeline_loads_nothing_more_than_without_the_package():
     assert "spacy_uniner.pipeline" in with_package, "Install the package first: its entry points are what is tested."
     assert not any(name.startswith("spacy_uniner") for name in without)
     assert {name for name in with_package - without if not name.startswith("spacy_uniner")} == set()
+
+
+def test_language_models_are_made_without_their_libraries():
+    loaded = list_loaded("from spacy_uniner.architectures import Generator; Generator('a name')")
+    assert "spacy_uniner.students.generator" in loaded
+    assert loaded.isdisjoint({"transformers", "httpx", "tenacity"})

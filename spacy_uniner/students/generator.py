@@ -97,14 +97,15 @@ class GeneratorStudent:
             cut_parts(n_passage, Passage(("…",), passage.types), self.asking, _count_none, 1, causal.special)[0][0]
         )
         longest = max(range(len(bare)), key=lambda n: len(bare[n]))
-        max_units = min(MAX_WINDOW_TOKENS, limit - len(bare[longest]))
+        room = limit - len(bare[longest])
+        max_units = min(MAX_WINDOW_TOKENS, room)
         while max_units >= 1:
             parts, n_cut = cut_parts(n_passage, passage, self.asking, self._count, max_units, causal.special)
             ids = [self._tokenize(part) for part in parts]
             n_over = max((len(prompt) for of_part in ids for prompt in of_part), default=0) - limit
             if n_over <= 0:
                 return parts, [Prompts.of(of_part) for of_part in ids], n_cut
-            max_units -= n_over
+            max_units = min(max_units - 1, max_units * room // (room + n_over))
         raise ValueError(
             f"Generator '{self.settings.name}': the conversation with the query for '{passage.types[longest]:.60}' "
             f"takes {len(bare[longest])} tokens and the answer up to {self.asking.max_new_tokens}, which leaves no "
