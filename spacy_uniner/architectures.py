@@ -18,6 +18,7 @@ from .students.answers import Asking
 from .students.causal import Attention, CausalSettings, Dtype, Quantization
 from .students.encoder import EncoderStudent
 from .students.generator import GeneratorStudent
+from .students.server import ServerSettings, ServerStudent
 from .students.sizes import Precision
 from .students.weights import read_student, student_from_bytes, student_to_bytes
 
@@ -172,6 +173,34 @@ def Generator(
     )
     shim = AskedStudent(student, stored=student if store_weights else None)
     return Model("generator_student", ask, shims=[shim], attrs={"floor": 0.5})
+
+
+def Server(
+    url: str,
+    model: str,
+    *,
+    api_key_env: str = "",
+    system: System = "text",
+    dataset: str = "",
+    max_new_tokens: int = 256,
+    max_window_words: int = 200,
+    max_concurrency: int = 8,
+    max_tries: int = 4,
+    timeout_s: float = 120.0,
+    scores: bool = True,
+) -> StudentModel:
+    """Make the thinc model of a server student: the conversation of UniversalNER with an OpenAI-compatible server.
+
+    Its input are passages with the types asked, its output the mentions that score above `attrs["floor"]`. The server
+    is asked when the model is first used; what is saved with a pipeline is the config.
+
+    url, model, api_key_env, max_window_words, max_concurrency, max_tries, timeout_s, scores: see `ServerSettings`.
+    system, dataset, max_new_tokens: see `Asking`.
+    RAISES: ValueError if a setting is out of its range.
+    """
+    settings = ServerSettings(url, model, api_key_env, max_concurrency, max_tries, timeout_s, max_window_words, scores)
+    student = ServerStudent(settings, Asking(system, dataset, max_new_tokens))
+    return Model("server_student", ask, shims=[AskedStudent(student)], attrs={"floor": 0.5})
 
 
 def ask(

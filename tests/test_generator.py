@@ -23,11 +23,11 @@ KINDS = ("llama", "mistral", "qwen", "neox")
 N_NEW = 24
 PASSAGES = [
     Passage(
-        tuple(["Alan", "Bean", "flew", "to", "the", "Moon", "in", "Apollo", "12", "and", "met", "Karel", "Čapek", "."]),
+        ("Alan", "Bean", "flew", "to", "the", "Moon", "in", "Apollo", "12", "and", "met", "Karel", "Čapek", "."),
         ("person", "space mission", "city", "ships that were built in a yard near the sea"),
     ),
     Passage(("Rome", "is", "old", "."), ("city", "a")),
-    Passage(tuple(["Sally", "Ride", "lives", "in", "Paris", ",", "near", "Rome", "."] * 4), ("person",)),
+    Passage(("Sally", "Ride", "lives", "in", "Paris", ",", "near", "Rome", ".") * 4, ("person",)),
     Passage((), ("person",)),
     Passage(("Paris",)),
 ]
@@ -179,8 +179,9 @@ def test_answers_become_scored_mentions(make):
         (11, 13, "person"),
     ]
     tokenizer = student.get().tokenizer
-    n_tokens = len(tokenizer('["Apollo 12', add_special_tokens=False)["input_ids"]) + 1  # and the quote behind it
-    assert {m.type: m.score for m in mentions}["space mission"] == pytest.approx(0.9**n_tokens, abs=0.01)
+    n_tokens = len(tokenizer('["Apollo 12"]', add_special_tokens=False)["input_ids"])  # the bracket may have its own
+    score = {m.type: m.score for m in mentions}["space mission"]
+    assert any(score == pytest.approx(0.9**n, abs=0.005) for n in (n_tokens - 1, n_tokens))
     assert student.heard.n_endless == 0
     assert student.heard.n_surfaces == 3
     assert not student.heard.n_lost

@@ -48,6 +48,7 @@ def test_blank_pipeline_loads_nothing_more_than_without_the_package():
 
 
 def test_language_models_are_made_without_their_libraries():
-    loaded = list_loaded("from spacy_uniner.architectures import Generator; Generator('a name')")
-    assert "spacy_uniner.students.generator" in loaded
+    make = "Generator('a name'); Server('http://localhost:8000/v1', 'a name')"
+    loaded = list_loaded(f"from spacy_uniner.architectures import Generator, Server; {make}")
+    assert {"spacy_uniner.students.generator", "spacy_uniner.students.server"} <= loaded
     assert loaded.isdisjoint({"transformers", "httpx", "tenacity"})
