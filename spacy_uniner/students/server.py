@@ -207,8 +207,13 @@ class _Connection:
 
     async def request(self, method: str, path: str, content: Any = None, is_optional: bool = False) -> Any:
         """Send a request and read the JSON that comes back; None if it is optional and there is no such path."""
-        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-        from tenacity import wait_random_exponential
+        from tenacity import (
+            AsyncRetrying,
+            RetryCallState,
+            retry_if_exception_type,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
 
         backoff = wait_random_exponential(multiplier=0.25, max=MAX_WAIT_S)
 
@@ -255,8 +260,8 @@ class _Connection:
             )
         raise ValueError(
             f"Server {self.settings.url} refuses a request for '{self.settings.model}' (status {status}): {said}. "
-            "Check url and model; if the text is too long, lower max_window_words; if it is about logprobs, set scores = "
-            "false."
+            "Check url and model; if the text is too long, lower max_window_words; if it is about logprobs, set "
+            "scores = false."
         )
 
     async def _send(self, method: str, path: str, content: Any) -> tuple[int, Mapping[str, str], bytes]:
