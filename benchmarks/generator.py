@@ -25,10 +25,28 @@ import torch
 
 CORPUS = Path("assets/corpus/passages.jsonl")
 WAYS = ("shared cache", "full prompts, one by one", "full prompts, one batch")
-TYPES = (
-    "person, organization, city, country, event, date, protein, chemical compound, disease, song, album, band, book, "
-    "writer, politician, political party, university, academic journal, award, astronomical object"
-).split(", ")
+TYPES = [
+    "person",
+    "organization",
+    "city",
+    "country",
+    "event",
+    "date",
+    "protein",
+    "chemical compound",
+    "disease",
+    "song",
+    "album",
+    "band",
+    "book",
+    "writer",
+    "politician",
+    "political party",
+    "university",
+    "academic journal",
+    "award",
+    "astronomical object",
+]
 
 
 def read_words(n_words: int) -> tuple[str, ...]:

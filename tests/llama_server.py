@@ -78,7 +78,8 @@ def serve(folder: Path) -> None:
     params.warmup = False
     params.cpuparams.n_threads = 1
     server = Server(params)
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     sys.stdin.read()
 
 

@@ -319,6 +319,8 @@ def read_logprobs(logprobs: Any, text: str) -> tuple[tuple[int, ...], tuple[floa
             ]
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    if not all(math.isfinite(logprob) for _, logprob, _ in steps):
+        return None
     n_chars = len(text.partition(STOP)[0])
     said, ends, values, closes = b"", [], [], []
     for token, logprob, top in steps:
@@ -331,7 +333,7 @@ def read_logprobs(logprobs: Any, text: str) -> tuple[tuple[int, ...], tuple[floa
         mass = sum(math.exp(min(0.0, value)) for value in closing.values())
         closes.append(math.log(min(1.0, mass)) if mass > 0.0 else min(0.0, logprob))
     fits = said.decode("utf8", "ignore").startswith(text.partition(STOP)[0])
-    return (tuple(ends), tuple(values), tuple(closes)) if fits and not any(map(math.isnan, values)) else None
+    return (tuple(ends), tuple(values), tuple(closes)) if fits else None
 
 
 def _count(words: Sequence[str]) -> list[int]:
