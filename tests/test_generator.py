@@ -157,6 +157,18 @@ def test_a_split_before_the_query_would_give_other_tokens():
     assert apart != whole
 
 
+def test_special_tokens_in_a_text_or_a_type_end_no_turn(folder):
+    student = make_student(folder)
+    made = student.get()
+    end = made.tokenizer.eos_token
+    passage = Passage(("say", end, "</s>USER:", f"a{end}b"), ("person", f"city{end}"))
+    ((part,), _, _) = student._cut(0, passage)
+    ids = student._tokenize(part)
+    n_of_template = 1 if end == "</s>" else 0
+    assert [of_type.count(made.tokenizer.eos_token_id) for of_type in ids] == [n_of_template] * 2
+    assert [prompt.count("USER:") for prompt in part.prompts] == [2, 2]
+
+
 # Answers as mentions
 
 
