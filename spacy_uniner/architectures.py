@@ -5,15 +5,20 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
-from thinc.api import ArgsKwargs, Model, PyTorchShim, get_torch_default_device
+from thinc.api import ArgsKwargs, Model, PyTorchShim, Shim, get_torch_default_device
 from torch import Tensor, nn
 
+from .conversation import System
 from .passages import Passage
-from .students import StudentOutput
+from .students import Student, StudentOutput
+from .students.answers import Asking
+from .students.causal import Attention, CausalSettings, Dtype, Quantization
 from .students.encoder import EncoderStudent
+from .students.generator import GeneratorStudent
+from .students.server import ServerSettings, ServerStudent
 from .students.sizes import Precision
 from .students.weights import read_student, student_from_bytes, student_to_bytes
 
@@ -93,6 +98,120 @@ def guard_forked_process() -> None:
     """Let torch use one thread in a worker of `nlp.pipe(n_process=…)`: with more it waits for ever after a fork."""
     if multiprocessing.parent_process() is not None and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
+
+
+# Language models: they answer, and are tuned elsewhere
+
+
+class Storable(Student, Protocol):
+    """A student that can be written into the pipeline."""
+
+    def to_bytes(self) -> bytes:
+        """Write the student."""
+
+    def from_bytes(self, content: bytes) -> None:
+        """Take what `to_bytes` wrote."""
+
+
+class AskedStudent(Shim):
+    """A student that is asked and never trained, and what of it is saved with a pipeline.
+
+    student: the student.
+    stored: the same student if its weights are to be saved; None if the config, where it comes from, is enough.
+    """
+
+    def __init__(self, student: Student, stored: Storable | None = None) -> None:
+        super().__init__(student)
+        self.student = student
+        self.stored = stored
+
+    def to_bytes(self) -> bytes:
+        """Give the weights, or nothing."""
+        return self.stored.to_bytes() if self.stored is not None else b""
+
+    def from_bytes(self, data: bytes) -> AskedStudent:
+        """Take the weights, if there are any; else the student is read from where the config says."""
+        if data and self.stored is None:
+            raise ValueError("weights are stored here, but the config says store_weights = false")
+        if data and self.stored is not None:
+            self.stored.from_bytes(data)
+        return self
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Pass over: where the student runs is a setting of its own."""
+
+
+def Generator(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    attention: Attention = "auto",
+    quantization: Quantization = "none",
+    system: System = "text",
+    dataset: str = "",
+    max_new_tokens: int = 256,
+    max_batch_tokens: int = 8192,
+    store_weights: bool = False,
+) -> StudentModel:
+    """Make the thinc model of a generator student: a causal language model in the conversation of UniversalNER.
+
+    Its input are passages with the types asked, its output the mentions that score above `attrs["floor"]`. The
+    language model is read when it is first used.
+
+    name, device, dtype, attention, quantization: see `CausalSettings`.
+    system, dataset, max_new_tokens: see `Asking`.
+    max_batch_tokens: how many tokens are held at once, padding included, which bounds the memory.
+    store_weights: save the weights with the pipeline; else only the config, with the name.
+    RAISES: ValueError if a setting is out of its range; and when it is first used, if there is no such model, or it
+        cannot hold a conversation.
+    """
+    student = GeneratorStudent(
+        CausalSettings(name, device, dtype, attention, quantization),
+        Asking(system, dataset, max_new_tokens),
+        max_batch_tokens,
+    )
+    shim = AskedStudent(student, stored=student if store_weights else None)
+    return Model("generator_student", ask, shims=[shim], attrs={"floor": 0.5})
+
+
+def Server(
+    url: str,
+    model: str,
+    *,
+    api_key_env: str = "",
+    system: System = "text",
+    dataset: str = "",
+    max_new_tokens: int = 256,
+    max_window_words: int = 200,
+    max_concurrency: int = 8,
+    max_tries: int = 4,
+    timeout_s: float = 120.0,
+    scores: bool = True,
+) -> StudentModel:
+    """Make the thinc model of a server student: the conversation of UniversalNER with an OpenAI-compatible server.
+
+    Its input are passages with the types asked, its output the mentions that score above `attrs["floor"]`. The server
+    is asked when the model is first used; what is saved with a pipeline is the config.
+
+    url, model, api_key_env, max_window_words, max_concurrency, max_tries, timeout_s, scores: see `ServerSettings`.
+    system, dataset, max_new_tokens: see `Asking`.
+    RAISES: ValueError if a setting is out of its range.
+    """
+    settings = ServerSettings(url, model, api_key_env, max_concurrency, max_tries, timeout_s, max_window_words, scores)
+    student = ServerStudent(settings, Asking(system, dataset, max_new_tokens))
+    return Model("server_student", ask, shims=[AskedStudent(student)], attrs={"floor": 0.5})
+
+
+def ask(
+    model: StudentModel, passages: list[Passage], is_train: bool
+) -> tuple[StudentOutput, Callable[[Any], list[Passage]]]:
+    """Ask a student for mentions; if it is to learn, it says that it is tuned elsewhere."""
+    guard_forked_process()
+    student = cast(AskedStudent, model.shims[0]).student
+    if is_train:
+        student.losses(passages)
+    return student.predict(passages, model.attrs["floor"]), lambda _: passages
 
 
 def _to_bytes(encoder: LazyEncoder) -> bytes:

@@ -20,7 +20,7 @@ from spacy.util import load_config
 from thinc.api import Config
 
 import spacy_uniner
-from spacy_uniner.architectures import Encoder
+from spacy_uniner.architectures import Encoder, Generator, Server
 from spacy_uniner.cli import app
 from spacy_uniner.corpus import Distilled, HeldOut, Mixed
 from spacy_uniner.curriculum import Curriculum
@@ -211,6 +211,8 @@ def test_the_table_of_settings_states_the_defaults_of_the_factory():
     "page, marker, function",
     [
         ("component.md", "The architecture `spacy_uniner.Encoder.v1`", Encoder),
+        ("generative.md", "The architecture `spacy_uniner.Generator.v1`", Generator),
+        ("generative.md", "The architecture `spacy_uniner.Server.v1`", Server),
         ("training.md", '@readers = "spacy_uniner.Distilled.v1"', Distilled),
         ("training.md", '@readers = "spacy_uniner.HeldOut.v1"', HeldOut),
         ("training.md", '@readers = "spacy_uniner.Mixed.v1"', Mixed),

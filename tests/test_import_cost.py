@@ -58,3 +58,10 @@ def test_blank_pipeline_with_spacy_llm_loads_no_teacher():
     assert "spacy_llm" in loaded
     assert not any(name.startswith("spacy_uniner.teacher") for name in loaded)
     assert {name for name in loaded - without if not name.startswith("spacy_uniner")} == set()
+
+
+def test_language_models_are_made_without_their_libraries():
+    make = "Generator('a name'); Server('http://localhost:8000/v1', 'a name')"
+    loaded = list_loaded(f"from spacy_uniner.architectures import Generator, Server; {make}")
+    assert {"spacy_uniner.students.generator", "spacy_uniner.students.server"} <= loaded
+    assert loaded.isdisjoint({"transformers", "httpx", "tenacity"})
