@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app as spacy_app
 
-from . import benchmark, datasets, pipelines
+from . import benchmark, datasets, distill, pipelines
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
 app.command()(pipelines.find)
@@ -13,4 +13,5 @@ app.command()(pipelines.thresholds)
 app.command()(pipelines.export)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(distill.app, name="distill")
 spacy_app.add_typer(app, name="uniner")
