@@ -29,7 +29,9 @@ Duplicate = Annotated[float, typer.Option(help="Leave out what is as alike as th
 
 @app.command("sample")
 def sample(
-    texts: Annotated[list[Path], typer.Argument(help="JSONL with text, and perhaps id and source, a line", exists=True)],
+    texts: Annotated[
+        list[Path], typer.Argument(help="JSONL with text, and perhaps id and source, a line", exists=True)
+    ],
     output: Annotated[Path, typer.Option(help="JSONL of the passages for the teacher")],
     n_passages: Annotated[int, typer.Option(help="How many passages")] = 50_000,
     max_tokens: Annotated[int, typer.Option(help="The most tokens of a passage")] = 256,
@@ -98,7 +100,9 @@ def build(
 
 @app.command("mix")
 def mix(
-    sets: Annotated[list[str], typer.Argument(help="Supervised passages, NAME=FILE each; the name is told the student")],
+    sets: Annotated[
+        list[str], typer.Argument(help="Supervised passages, NAME=FILE each; the name is told the student")
+    ],
     output: Annotated[Path, typer.Option(help="JSON of the conversations")],
     distilled: Annotated[list[Path] | None, typer.Option(help="Conversations to put first, as they are")] = None,
     cap: Annotated[int, typer.Option(help="The most passages of a dataset")] = 10_000,
@@ -143,7 +147,11 @@ def split_name(pair: str) -> tuple[str, Path]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the counts of a report, and head, torso and tail of the types."""
-    rows = [(part, what, f"{n:,}") for part in ("passages", "mentions", "types", "conversations") for what, n in report[part].items()]
+    rows = [
+        (part, what, f"{n:,}")
+        for part in ("passages", "mentions", "types", "conversations")
+        for what, n in report[part].items()
+    ]
     typer.echo(tables.table(rows, header=("", "counted", "number"), aligns=("l", "l", "r"), divider=True))
     bands = [
         (band["name"], f"{band['n_types']:,}", f"{100 * band['share']:.1f} %", ", ".join(band["top"]))

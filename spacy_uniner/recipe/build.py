@@ -117,9 +117,7 @@ def _filter(passages: Sequence[Passage], max_type_words: int) -> tuple[list[Pass
 
 def _ask(asked: Sequence[Passage], all_: Sequence[Passage], hierarchy: Hierarchy, recipe: Recipe) -> list[Passage]:
     """Add negatives to passages, drawn from the types of all, and give some types other names."""
-    absent = Absent(
-        all_, hierarchy, negatives=recipe.negatives, n_negatives=recipe.n_negatives, seed=recipe.seed
-    )
+    absent = Absent(all_, hierarchy, negatives=recipe.negatives, n_negatives=recipe.n_negatives, seed=recipe.seed)
     rng = random.Random(recipe.seed)
     with_negatives = (absent.add(passage) for passage in asked)
     return [rename(passage, hierarchy, recipe.other_names, rng) for passage in with_negatives]

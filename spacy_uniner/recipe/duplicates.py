@@ -29,7 +29,7 @@ def find_duplicates(texts: Iterable[str], threshold: float) -> list[int]:
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"The threshold of near-duplicates must be in (0, 1], got {threshold}.")
     index = MinHashLSH(threshold=threshold, num_perm=N_HASHES)
-    kept = {}
+    kept: dict[int, MinHash] = {}
     duplicates = []
     for place, text in enumerate(texts):
         sketch = MinHash(num_perm=N_HASHES, seed=1)

@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import spacy
-from spacy.tokenizer import Tokenizer
+from spacy.tokens import Doc
 
 CountUnits = Callable[[Sequence[str]], list[int]]
 
@@ -113,7 +114,7 @@ def cut_text(text: Text, max_units: int, count_units: CountUnits = count_tokens)
     bounds = [0]
     while bounds[-1] < len(words):
         bounds.append(_find_end(words, n_units, bounds[-1], max_units))
-    parts = ["".join(words[start:end]).strip() for start, end in zip(bounds, bounds[1:])]
+    parts = ["".join(words[start:end]).strip() for start, end in pairwise(bounds)]
     if len(parts) == 1:
         return [Text(text.id, parts[0], text.source)]
     return [Text(f"{text.id}.{n}", part, text.source) for n, part in enumerate(parts)]
@@ -146,7 +147,7 @@ def sample_texts(texts: Sequence[Text], n_texts: int, seed: int) -> list[Text]:
 
 
 @cache
-def _read_tokenizer() -> Tokenizer:
+def _read_tokenizer() -> Callable[[str], Doc]:
     return spacy.blank("en").tokenizer
 
 
