@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import spacy.cli
+import spacy_llm.registry  # noqa: F401 - makes the registries of models and tasks
 import typer.main
 from spacy import registry
 from spacy.util import load_config
@@ -23,6 +24,7 @@ from spacy_uniner.architectures import Encoder
 from spacy_uniner.cli import app
 from spacy_uniner.corpus import Distilled, HeldOut, Mixed
 from spacy_uniner.pipeline import DEFAULT_CONFIG
+from spacy_uniner.teacher.models import OpenAICompatible, Recorded
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "spacy_uniner" / "en_uniner_sm" / "README.md"
@@ -207,6 +209,8 @@ def test_the_table_of_settings_states_the_defaults_of_the_factory():
         ("training.md", '@readers = "spacy_uniner.Distilled.v1"', Distilled),
         ("training.md", '@readers = "spacy_uniner.HeldOut.v1"', HeldOut),
         ("training.md", '@readers = "spacy_uniner.Mixed.v1"', Mixed),
+        ("teacher.md", "\nThe settings:", OpenAICompatible),
+        ("teacher.md", "The settings of `spacy_uniner.Recorded.v1`", Recorded),
     ],
 )
 def test_tables_of_settings_state_the_defaults_of_the_code(page, marker, function):

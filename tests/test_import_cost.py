@@ -12,12 +12,16 @@ HEAVY = ["torch", "thinc", "spacy", "transformers", "tokenizers", "requests"]
 
 BLANK = "import spacy; spacy.blank('en')"
 
-# In front of other code, it hides the installed package from whoever looks for entry points.
+# In front of other code, it hides installed packages from whoever looks for entry points.
 HIDE = """
 import importlib.metadata as metadata
 find_all = metadata.distributions
-metadata.distributions = lambda **params: (d for d in find_all(**params) if d.metadata["Name"] != "spacy-uniner")
+metadata.distributions = lambda **params: (d for d in find_all(**params) if d.metadata["Name"] not in {names})
 """
+
+
+def hide(*names: str) -> str:
+    return HIDE.format(names=names)
 
 
 def list_loaded(code: str) -> set[str]:
@@ -41,7 +45,16 @@ def test_importing_the_package_loads_no_other_module_of_it():
 
 
 def test_blank_pipeline_loads_nothing_more_than_without_the_package():
-    with_package, without = list_loaded(BLANK), list_loaded(HIDE + BLANK)
+    # spaCy-llm imports torch and all that its models need for every pipeline, and would hide that we did so.
+    with_package, without = (list_loaded(hide("spacy-llm", *name) + BLANK) for name in ([], ["spacy-uniner"]))
     assert "spacy_uniner.pipeline" in with_package, "Install the package first: its entry points are what is tested."
+    assert "spacy_llm" not in with_package
     assert not any(name.startswith("spacy_uniner") for name in without)
     assert {name for name in with_package - without if not name.startswith("spacy_uniner")} == set()
+
+
+def test_blank_pipeline_with_spacy_llm_loads_no_teacher():
+    loaded, without = list_loaded(BLANK), list_loaded(hide("spacy-uniner") + BLANK)
+    assert "spacy_llm" in loaded
+    assert not any(name.startswith("spacy_uniner.teacher") for name in loaded)
+    assert {name for name in loaded - without if not name.startswith("spacy_uniner")} == set()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+import spacy_llm.registry  # noqa: F401 - makes the registries of models and tasks
 from confection import Config
 from spacy import registry
 from spacy.cli._util import app
@@ -34,6 +35,8 @@ BUILT = {
             "names": "nowhere.tsv",
         },
     },
+    "spacy_uniner.OpenAICompatible.v1": {"name": "nobody"},
+    "spacy_uniner.Recorded.v1": {"path": "nowhere.jsonl"},
     "spacy_uniner.universal_ner_scorer.v1": {},
     "spacy_uniner.SaveCheckpoint.v1": {"path": "nowhere", "every_n_steps": 10},
     "spacy_uniner.ContinueFromCheckpoint.v1": {"path": "nowhere"},

@@ -34,7 +34,7 @@ class Recipe:
     """
 
     duplicate: float = 0.7
-    max_type_words: int = 8
+    max_type_words: int = 25
     one_in: int = 20
     negatives: Negatives = "frequency"
     n_negatives: int = 10
