@@ -186,12 +186,15 @@ class Absent:
         yield from self._random.sample(self._names, len(self._names))
 
 
-def rename(passage: Passage, hierarchy: Hierarchy, share: float, rng: random.Random) -> Passage:
+def rename(
+    passage: Passage, hierarchy: Hierarchy, share: float, rng: random.Random, without: frozenset[str] = frozenset()
+) -> Passage:
     """Ask some of a passage's types by another name with the same extension.
 
     A name that may be true of a mention of another type is not used, nor one that is asked already.
 
     share: of the types that have other names, how many get one, in [0, 1].
+    without: names that must not be used.
     """
     names = {type_: type_ for type_ in passage.types}
     for type_ in passage.types:
@@ -199,7 +202,9 @@ def rename(passage: Passage, hierarchy: Hierarchy, share: float, rng: random.Ran
         free = [
             name
             for name in hierarchy.same.get(type_, ())
-            if name not in names.values() and all(hierarchy.judge(name, (other,)) == "no" for other in others)
+            if name not in without
+            and name not in names.values()
+            and all(hierarchy.judge(name, (other,)) == "no" for other in others)
         ]
         if free and rng.random() < share:
             names[type_] = rng.choice(free)

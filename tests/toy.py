@@ -16,7 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from spacy_uniner.conversation import STOP, make_turns, parse_reply, prompt_of, write_turns
 from spacy_uniner.passages import Mention, Passage
 
-NAMES = tuple(f"{first}{second}" for first in ("Ba", "Do", "Ki", "Lu", "Me", "No") for second in ("ra", "tan", "vis", "mor"))
+NAMES = tuple(
+    f"{first}{second}" for first in ("Ba", "Do", "Ki", "Lu", "Me", "No") for second in ("ra", "tan", "vis", "mor")
+)
 CUES = {"person": ("met", "saw"), "city": ("in", "near"), "river": ("crossed", "along")}
 NEW_CUES = {"ship": ("aboard", "sank")}
 FILLERS = ("then", "we", "they", "slowly", "again", "and")

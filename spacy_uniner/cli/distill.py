@@ -83,9 +83,9 @@ def build(
             form=cast(Form, choose(form, Form)),
             seed=seed,
         )
-        passages = read_source(source, spacy.blank("en"))
-        hierarchy = read_hierarchy(names, passages) if names else Hierarchy()
-        made = distill(passages, hierarchy, recipe)
+        read = read_source(source, spacy.blank("en"))
+        hierarchy = read_hierarchy(names, read.passages) if names else Hierarchy()
+        made = distill(read, hierarchy, recipe)
     except (ValueError, FileNotFoundError) as err:
         raise typer.BadParameter(str(err)) from err
     output.mkdir(parents=True, exist_ok=True)
@@ -93,9 +93,9 @@ def build(
     write_passages(made.held_out, output / "held_out.jsonl")
     write_conversations(made.conversations, output / "conversations.json")
     (output / "report.json").write_text(json.dumps(made.report, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
-    draw_frequencies(made.counts, output / "frequencies.svg")
+    draw_frequencies(made.counts, output / "frequencies.png")
     show(made.report)
-    msg.good(f"{output}: passages.jsonl, held_out.jsonl, conversations.json, report.json, frequencies.svg")
+    msg.good(f"{output}: passages.jsonl, held_out.jsonl, conversations.json, report.json, frequencies.png")
 
 
 @app.command("mix")
@@ -149,7 +149,7 @@ def show(report: dict[str, Any]) -> None:
     """Print the counts of a report, and head, torso and tail of the types."""
     rows = [
         (part, what, f"{n:,}")
-        for part in ("passages", "mentions", "types", "conversations")
+        for part in ("replies", "passages", "mentions", "types", "conversations")
         for what, n in report[part].items()
     ]
     typer.echo(tables.table(rows, header=("", "counted", "number"), aligns=("l", "l", "r"), divider=True))

@@ -15,6 +15,7 @@ from .conversations import Conversation, Form, make_conversations
 from .duplicates import find_duplicates
 from .filters import filter_mentions
 from .frequencies import count_types, cut_bands
+from .sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +69,14 @@ class Distillation:
     counts: Counter[str]
 
 
-def distill(passages: Sequence[Passage], hierarchy: Hierarchy, recipe: Recipe) -> Distillation:
+def distill(source: Source, hierarchy: Hierarchy, recipe: Recipe) -> Distillation:
     """Follow a recipe: filter, leave out near-duplicates, hold out, ask, and make conversations."""
-    filtered, lost = _filter(passages, recipe.max_type_words)
+    filtered, lost = _filter(source.passages, recipe.max_type_words)
     twins = set(find_duplicates((" ".join(passage.words) for passage in filtered), recipe.duplicate))
     unique = [passage for place, passage in enumerate(filtered) if place not in twins]
     kept = [passage for passage in unique if passage.mentions]
     train, held_out, unseen = split_held_out(kept, recipe.one_in) if recipe.one_in else (kept, [], frozenset())
-    train_asked = _ask(train, train, hierarchy, recipe)
+    train_asked = _ask(train, train, hierarchy, recipe, unseen)
     held_out_asked = _ask(held_out, kept, hierarchy, recipe)
     conversations = make_conversations(train_asked, recipe.form)
     counts = count_types(kept)
@@ -85,8 +86,10 @@ def distill(passages: Sequence[Passage], hierarchy: Hierarchy, recipe: Recipe) -
     )
     report = {
         "recipe": asdict(recipe),
+        "replies": dict(sorted(source.losses.items())),
         "passages": {
-            "read": len(passages),
+            "read": source.n_read,
+            "could not be read": source.n_read - len(source.passages),
             "near-duplicates": len(twins),
             "without a mention": len(unique) - len(kept),
             "kept": len(kept),
@@ -94,7 +97,7 @@ def distill(passages: Sequence[Passage], hierarchy: Hierarchy, recipe: Recipe) -
             "held out": len(held_out),
         },
         "mentions": {
-            "read": sum(len(passage.mentions) for passage in passages),
+            "read": sum(len(passage.mentions) for passage in source.passages),
             **{f"left out, {reason}": n for reason, n in sorted(lost.items())},
             "kept": counts.total(),
         },
@@ -115,9 +118,15 @@ def _filter(passages: Sequence[Passage], max_type_words: int) -> tuple[list[Pass
     return filtered, lost
 
 
-def _ask(asked: Sequence[Passage], all_: Sequence[Passage], hierarchy: Hierarchy, recipe: Recipe) -> list[Passage]:
-    """Add negatives to passages, drawn from the types of all, and give some types other names."""
+def _ask(
+    asked: Sequence[Passage],
+    all_: Sequence[Passage],
+    hierarchy: Hierarchy,
+    recipe: Recipe,
+    without: frozenset[str] = frozenset(),
+) -> list[Passage]:
+    """Add negatives to passages, drawn from the types of all, and give some types other names, none of `without`."""
     absent = Absent(all_, hierarchy, negatives=recipe.negatives, n_negatives=recipe.n_negatives, seed=recipe.seed)
     rng = random.Random(recipe.seed)
     with_negatives = (absent.add(passage) for passage in asked)
-    return [rename(passage, hierarchy, recipe.other_names, rng) for passage in with_negatives]
+    return [rename(passage, hierarchy, recipe.other_names, rng, without) for passage in with_negatives]

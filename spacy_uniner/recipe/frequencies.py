@@ -57,7 +57,7 @@ def cut_bands(counts: Counter[str]) -> tuple[Band, ...]:
 def draw_frequencies(counts: Counter[str], path: Path) -> None:
     """Draw mentions by rank of the type, and the share of mentions that the types up to a rank have.
 
-    path: a file that ends in .svg, .png or .pdf.
+    path: a file that ends in .png.
     RAISES: ValueError if there are no mentions, or matplotlib is not installed.
     """
     if not counts:
@@ -77,7 +77,7 @@ def draw_frequencies(counts: Counter[str], path: Path) -> None:
         axes.set_xlabel("rank of the type")
         axes.spines[["top", "right"]].set_visible(False)
     by_rank.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure.savefig(path, dpi=150)
 
 
 def _fill(axes: Any, heights: Sequence[float]) -> None:
