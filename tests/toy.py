@@ -16,36 +16,39 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from spacy_uniner.conversation import STOP, make_turns, parse_reply, prompt_of, write_turns
 from spacy_uniner.passages import Mention, Passage
 
-NAMES = tuple(
-    f"{first}{second}" for first in ("Ba", "Do", "Ki", "Lu", "Me", "No") for second in ("ra", "tan", "vis", "mor")
-)
-CUES = {"person": ("met", "saw"), "city": ("in", "near"), "river": ("crossed", "along")}
-NEW_CUES = {"ship": ("aboard", "sank")}
-FILLERS = ("then", "we", "they", "slowly", "again", "and")
+FIRST = ("Ba", "Do", "Fe", "Ki", "Lu", "Me", "No", "Ri", "Su", "Wo")
+ENDS = {"city": "tan", "person": "vis", "river": "mor"}
+NAMES = {type_: tuple(first + end for first in FIRST) for type_, end in ENDS.items()}
+WIDER = {"place": ("city", "river")}  # a new type to adapt to
+FILLERS = ("then", "we", "they", "saw", "again", "and", "near", "slowly")
 SPECIAL = ("<pad>", "<s>", STOP, "<unk>")
 
 
-def make_passages(n_passages: int, seed: int, cues: dict[str, tuple[str, ...]] = CUES) -> list[Passage]:
-    """Make sentences of two to four names, each behind a word that tells its type; all types of `cues` are asked."""
+def make_passages(n_passages: int, seed: int, types: dict[str, tuple[str, ...]] | None = None) -> list[Passage]:
+    """Make sentences of two to four names among other words; how a name ends tells its type.
+
+    types: what to ask, with the types of names that each stands for; None for those of the names.
+    """
     rng = random.Random(seed)
+    types = types or {type_: (type_,) for type_ in NAMES}
     passages = []
     for n in range(n_passages):
         words: list[str] = []
         mentions = []
-        for name in rng.sample(NAMES, rng.randint(2, 4)):
-            type_ = rng.choice(sorted(cues))
-            words += [rng.choice(FILLERS), rng.choice(cues[type_]), name]
-            mentions.append(Mention(len(words) - 1, len(words), type_))
-        passages.append(Passage((*words, "."), tuple(sorted(cues)), tuple(mentions), source=f"{seed}.{n}"))
+        for _ in range(rng.randint(2, 4)):
+            kind = rng.choice(sorted(NAMES))
+            words += [*rng.sample(FILLERS, rng.randint(0, 2)), rng.choice(NAMES[kind])]
+            mentions += [Mention(len(words) - 1, len(words), type_) for type_, kinds in types.items() if kind in kinds]
+        passages.append(Passage((*words, "."), tuple(types), tuple(mentions), source=f"{seed}.{n}"))
     return passages
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """Make a tokenizer of whole words and single signs of the toy language and its conversation."""
     cut = Split(Regex(r" ?\w+|[^\w]"), "isolated")
-    cues = CUES | NEW_CUES
-    passage = Passage((*NAMES, *FILLERS, *(cue for some in cues.values() for cue in some)), tuple(cues))
-    text = write_turns(make_turns(passage)) + '["", ""]' + "paragraph." + '["' + '"'.join(NAMES)
+    names = [name for some in NAMES.values() for name in some]
+    passage = Passage((*names, *FILLERS), (*NAMES, *WIDER))
+    text = write_turns(make_turns(passage)) + " paragraph" + ' ["' + '", "'.join(("", *names, *FILLERS)) + "]"
     pieces = dict.fromkeys(piece for piece, _ in cut.pre_tokenize_str(text.replace(STOP, "")))
     vocabulary = {piece: n for n, piece in enumerate([*SPECIAL, *pieces])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
