@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from spacy.cli._util import app as spacy_app
 
-from . import benchmark, datasets, distill, pipelines, teacher
+from . import benchmark, datasets, distill, pipelines, teacher, tune
 
 app = typer.Typer(name="uniner", help="Open named entity recognition for spaCy.", no_args_is_help=True)
 app.command()(pipelines.find)
@@ -13,6 +13,7 @@ app.command()(pipelines.thresholds)
 app.command()(pipelines.export)
 app.command("annotate", context_settings=teacher.OVERRIDES)(teacher.annotate_texts)
 app.command(context_settings=teacher.OVERRIDES)(teacher.record)
+app.command()(tune.tune)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(distill.app, name="distill")
