@@ -105,7 +105,8 @@ def test_a_recipe_out_of_its_range_is_refused(setting):
 # What a teacher gave
 
 
-def test_all_forms_of_a_teacher_are_read(tmp_path, tiny_corpus, nlp=spacy.blank("en")):
+def test_all_forms_of_a_teacher_are_read(tmp_path, tiny_corpus):
+    nlp = spacy.blank("en")
     passages = make_passages(3)
     write_passages(passages, tmp_path / "passages.jsonl")
     assert read_source(tmp_path / "passages.jsonl", nlp) == Source(passages, 3)

@@ -24,7 +24,6 @@ from spacy_uniner.recipe.filters import filter_mentions, judge_mention
         ("Karel Čapek", "writer", None),
         ("β-catenin", "protein", None),  # most letters are Latin
         ("1,024", "number", None),
-        ("№ 7", "number", "not English"),  # the one letter in it has no Latin name
         ("--", "sign", "no letter or digit"),
         ("Rome", "a city that is old and large", "long type"),
         ("Rome", "a city that is old", None),
