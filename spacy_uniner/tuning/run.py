@@ -64,6 +64,7 @@ def tune(conversations: Sequence[Conversation], model: Path | str, output: Path,
     result = trainer.train(resume_from_checkpoint=find_checkpoint(output))
     trainer.save_model(str(output))
     if trainer.is_world_process_zero():
+        (output / "training_args.bin").unlink(missing_ok=True)  # a pickle; tuning.json says the same
         tokenizer.save_pretrained(output)
         _write_log(trainer.state.log_history, output / "log.jsonl")
     losses = {"train": result.training_loss}
