@@ -197,14 +197,15 @@ def rename(
     without: names that must not be used.
     """
     names = {type_: type_ for type_ in passage.types}
+    marked = set(runs_of(passage).values())
     for type_ in passage.types:
-        others = [other for other in passage.types if other != type_]
+        others = [types for types in marked if type_ not in types]
         free = [
             name
             for name in hierarchy.same.get(type_, ())
             if name not in without
             and name not in names.values()
-            and all(hierarchy.judge(name, (other,)) == "no" for other in others)
+            and all(hierarchy.judge(name, types) == "no" for types in others)
         ]
         if free and rng.random() < share:
             names[type_] = rng.choice(free)

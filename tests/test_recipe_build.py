@@ -92,8 +92,8 @@ def test_other_names_are_asked_in_place_of_types():
 
 
 def test_a_recipe_gives_the_same_again():
-    assert build(make_passages(40)) == build(make_passages(40))
-    assert build(make_passages(40)).train != build(make_passages(40), seed=1).train
+    assert build(make_passages(40), n_negatives=2) == build(make_passages(40), n_negatives=2)
+    assert build(make_passages(40), n_negatives=2).train != build(make_passages(40), n_negatives=2, seed=1).train
 
 
 @pytest.mark.parametrize("setting", [{"max_type_words": 0}, {"one_in": -1}, {"other_names": 1.5}])
@@ -138,7 +138,7 @@ def test_replies_become_passages_or_a_counted_reason(tmp_path):
 def test_definitions_are_types_like_others(tmp_path):
     path = tmp_path / "annotations.jsonl"
     definition = "A person who writes novels, plays or other texts as a profession."
-    path.write_text(annotate(0, "definition", json.dumps([["Karel Čapek", definition]])), encoding="utf8")
+    path.write_text(annotate(0, "definition", json.dumps([["Karel Čapek", definition]], ensure_ascii=False)), encoding="utf8")
     made = distill(read_source(path, spacy.blank("en")), Hierarchy(), Recipe(one_in=0))
     assert made.conversations[0].turns[2].text == f"What describes {definition} in the text?"
 

@@ -28,7 +28,8 @@ def find_duplicates(texts: Iterable[str], threshold: float) -> list[int]:
         raise ValueError("Near-duplicates need datasketch. Install it with: pip install spacy-uniner[distill]") from err
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"The threshold of near-duplicates must be in (0, 1], got {threshold}.")
-    index = MinHashLSH(threshold=threshold, num_perm=N_HASHES)
+    # Candidates only, so the index may find too many, but not too few.
+    index = MinHashLSH(threshold=min(threshold, 0.9), num_perm=N_HASHES, weights=(0.1, 0.9))
     kept: dict[int, MinHash] = {}
     duplicates = []
     for place, text in enumerate(texts):
