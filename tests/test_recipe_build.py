@@ -138,7 +138,9 @@ def test_replies_become_passages_or_a_counted_reason(tmp_path):
 def test_definitions_are_types_like_others(tmp_path):
     path = tmp_path / "annotations.jsonl"
     definition = "A person who writes novels, plays or other texts as a profession."
-    path.write_text(annotate(0, "definition", json.dumps([["Karel Čapek", definition]], ensure_ascii=False)), encoding="utf8")
+    path.write_text(
+        annotate(0, "definition", json.dumps([["Karel Čapek", definition]], ensure_ascii=False)), encoding="utf8"
+    )
     made = distill(read_source(path, spacy.blank("en")), Hierarchy(), Recipe(one_in=0))
     assert made.conversations[0].turns[2].text == f"What describes {definition} in the text?"
 

@@ -99,24 +99,39 @@ def test_queries_that_do_not_fit_are_left_out_whole(tokenizer, conversations):
         assert len(read_learned(row, tokenizer)) == n_fit
 
 
-def test_queries_have_a_new_order_each_epoch_and_the_same_again(tokenizer, conversations):
-    rows = ConversationRows(conversations, tokenizer, Tuning(seed=1))
+def test_conversations_and_queries_have_a_new_order_each_epoch_and_the_same_again(tokenizer, conversations):
+    rows = ConversationRows(conversations, tokenizer, Tuning(seed=1, batch_size=1))
     orders = []
     for rows.epoch in (0, 1, 2, 0):
         orders.append([rows.turns_of(n) for n in range(len(rows))])
     assert orders[0] == orders[3]
-    assert orders[0] != orders[1] != orders[2]
-    for turns, conversation in zip(orders[1], conversations):
-        assert turns[:2] == conversation.turns[:2]
-        pairs = [turns[n : n + 2] for n in range(2, len(turns), 2)]
-        assert sorted(pairs, key=str) == sorted(
-            [conversation.turns[n : n + 2] for n in range(2, len(turns), 2)], key=str
-        )
+    for epoch in range(3):
+        assert sorted(turns[0].text for turns in orders[epoch]) == sorted(c.turns[0].text for c in conversations)
+    assert [turns[0] for turns in orders[0]] != [turns[0] for turns in orders[1]]
+    by_text = [{turns[0].text: turns for turns in order} for order in orders]
+    assert by_text[0] != by_text[1] != by_text[2]
+    for conversation in conversations:
+        turns, given = by_text[1][conversation.turns[0].text], conversation.turns
+        assert turns[:2] == given[:2]
+        assert {turns[n : n + 2] for n in range(2, 8, 2)} == {given[n : n + 2] for n in range(2, 8, 2)}
+
+
+def test_an_epoch_is_of_whole_batches_and_leaves_out_others_each_time(tokenizer, conversations):
+    rows = ConversationRows(conversations, tokenizer, Tuning(batch_size=4))
+    assert len(rows) == 20
+    missing = []
+    for rows.epoch in range(3):
+        missing.append({c.turns[0] for c in conversations} - {rows.turns_of(n)[0] for n in range(20)})
+    assert [len(some) for some in missing] == [2, 2, 2]
+    assert missing[0] != missing[1]
+    few = ConversationRows(conversations[:3], tokenizer, Tuning(batch_size=4))
+    assert {few.turns_of(n)[0] for n in range(len(few))} == {c.turns[0] for c in conversations[:3]}
+    assert len(ConversationRows(conversations, tokenizer, Tuning(batch_size=4), shuffled=False)) == 22
 
 
 def test_what_does_not_fit_is_counted(tokenizer, conversations, caplog):
     longest = Conversation("long", make_turns(Passage(("Batan",) * 90, ("city",))))
-    rows = ConversationRows([*conversations, longest], tokenizer, Tuning(max_pieces=128))
+    rows = ConversationRows([*conversations, longest], tokenizer, Tuning(max_pieces=128, batch_size=1))
     assert len(rows) == len(conversations)
     assert "queries of 23 conversations do not fit into 128 pieces; 1 conversations are left out" in caplog.text
 
@@ -257,12 +272,14 @@ def test_a_killed_run_goes_on_to_the_same_end(untrained, conversations, tmp_path
     command += ["--epochs", "6", "--save-steps", "4"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not (last := find_checkpoint(tmp_path / "killed")):
+        while not list((tmp_path / "killed").glob("checkpoint-*/trainer_state.json")):
             assert process.poll() is None, "The run ended before there was a checkpoint."
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert json.loads((Path(last) / "trainer_state.json").read_text("utf8"))["global_step"] < 36  # of 6 epochs of 6
+    last = find_checkpoint(tmp_path / "killed")
+    assert last
+    assert json.loads((Path(last) / "trainer_state.json").read_text("utf8"))["global_step"] < 30  # 6 epochs of 5
     assert not (tmp_path / "killed" / "log.jsonl").exists()
 
     tuning = Tuning(**SMALL | {"epochs": 6.0, "save_steps": 4, "learning_rate": 1e-3})

@@ -70,11 +70,15 @@ def encode_turns(
 
 
 class ConversationRows(Dataset[dict[str, list[int]]]):
-    """Conversations in pieces, their queries in a new order each epoch.
+    """Conversations in pieces, they and their queries in a new order each epoch.
+
+    An epoch is so many whole batches: the conversations that are left over, other ones each epoch, are not in it. (After
+    a kill, transformers 4.53 would lose the step of a last batch that is not whole.) If there is no whole batch, some
+    conversations come more than once.
 
     A conversation of which not even the first answer fits is left out; how many, and how many queries, is reported.
 
-    shuffled: whether the queries change their order; the text stays first.
+    shuffled: whether the orders change; if not, all conversations are there. The text always stays first.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class ConversationRows(Dataset[dict[str, list[int]]]):
         shuffled: bool = True,
     ) -> None:
         self.epoch = 0
+        self._order: tuple[int, list[int]] = (-1, [])  # of an epoch, and which it is
         self._tokenizer = tokenizer
         self._tuning = tuning
         self._shuffled = shuffled
@@ -112,7 +117,8 @@ class ConversationRows(Dataset[dict[str, list[int]]]):
             )
 
     def __len__(self) -> int:
-        return len(self._conversations)
+        n_all, n_batch = len(self._conversations), self._tuning.batch_size
+        return max(1, n_all // n_batch) * n_batch if self._shuffled else n_all
 
     def __getitem__(self, place: int) -> dict[str, list[int]]:
         """Give a conversation in pieces, its queries in the order of this epoch."""
@@ -121,9 +127,12 @@ class ConversationRows(Dataset[dict[str, list[int]]]):
 
     def turns_of(self, place: int) -> tuple[Turn, ...]:
         """Give the turns of a conversation in the order of this epoch; it hangs on seed, epoch and place alone."""
-        turns = self._conversations[place].turns
         if not self._shuffled:
-            return turns
+            return self._conversations[place].turns
+        if self._order[0] != self.epoch:
+            rng = random.Random(f"{self._tuning.seed} {self.epoch}")
+            self._order = self.epoch, rng.sample(range(len(self._conversations)), len(self._conversations))
+        turns = self._conversations[self._order[1][place % len(self._conversations)]].turns
         pairs = [turns[n : n + 2] for n in range(2, len(turns), 2)]
         random.Random(f"{self._tuning.seed} {self.epoch} {place}").shuffle(pairs)
         return (*turns[:2], *(turn for pair in pairs for turn in pair))
