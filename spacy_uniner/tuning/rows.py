@@ -72,8 +72,8 @@ def encode_turns(
 class ConversationRows(Dataset[dict[str, list[int]]]):
     """Conversations in pieces, they and their queries in a new order each epoch.
 
-    An epoch is so many whole batches: the conversations that are left over, other ones each epoch, are not in it. (After
-    a kill, transformers 4.53 would lose the step of a last batch that is not whole.) If there is no whole batch, some
+    An epoch is of whole batches: the conversations left over, other ones each epoch, are not in it. (After a kill,
+    transformers 4.53 would lose the step of a last batch that is not whole.) If there is no whole batch, some
     conversations come more than once.
 
     A conversation of which not even the first answer fits is left out; how many, and how many queries, is reported.
