@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import make_passages, make_tokenizer, write_model
-from transformers import AutoModelForCausalLM
+from toy import WIDER, make_passages, make_tokenizer, score, write_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from spacy_uniner.conversation import STOP, make_turns, prompt_of, write_turns
 from spacy_uniner.passages import Passage
@@ -213,6 +213,12 @@ def test_a_batch_must_be_a_multiple_of_what_is_read_at_once(untrained, conversat
 # Runs
 
 
+def test_a_slow_tokenizer_is_refused(untrained, conversations, tmp_path, monkeypatch):
+    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
+    with pytest.raises(ValueError, match=r"The tokenizer of .* is a slow one\. Tuning needs a fast one"):
+        tune(conversations, untrained, tmp_path / "out", Tuning(**SMALL))
+
+
 def test_a_run_writes_model_tokenizer_settings_and_log(untrained, conversations, tmp_path):
     tuning = Tuning(**SMALL | {"epochs": 2.0, "evaluated": 0.1, "learning_rate": 1e-3, "packed": True})
     losses = tune(conversations, untrained, tmp_path, tuning)
@@ -293,3 +299,27 @@ def test_a_killed_run_goes_on_to_the_same_end(untrained, conversations, tmp_path
     losses = [[(e["step"], round(e["loss"], 3)) for e in log if "loss" in e] for log in logs]
     assert losses[0] == losses[1]
     torch.testing.assert_close(read_weights(tmp_path / "killed"), read_weights(tmp_path / "whole"))
+
+
+LEARNING = {"bf16": False, "checkpointing": False, "evaluated": 0.0, "batch_size": 16, "device_batch_size": 16}
+
+
+@pytest.mark.slow
+def test_a_generator_learns_a_language_and_lora_adapts_it_to_a_new_type(tmp_path):
+    """From scratch: all of what it was tuned on, most of what it was not; then a name for two of its types together."""
+    known, unseen = make_passages(2000, seed=0), make_passages(40, seed=1)
+    tuning = Tuning(**LEARNING | {"learning_rate": 4e-3, "warmup": 0.1, "epochs": 7.0})
+    untrained = write_model(tmp_path / "untrained")
+    tune(make_conversations(known), untrained, tmp_path / "tuned", tuning)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tuned")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "tuned")
+    assert score(model, tokenizer, known[:40]) == 1.0
+    assert score(model, tokenizer, unseen) > 0.8
+
+    wider, wider_unseen = make_passages(400, seed=2, types=WIDER), make_passages(40, seed=3, types=WIDER)
+    assert score(model, tokenizer, wider_unseen) < 0.5
+    tuning = Tuning(**LEARNING | {"learning_rate": 5e-3, "warmup": 0.1, "epochs": 4.0, "lora_rank": 8})
+    tune(make_conversations(wider), tmp_path / "tuned", tmp_path / "lora", tuning)
+    adapted = AutoModelForCausalLM.from_pretrained(tmp_path / "lora")  # the model below, and the adapter
+    assert score(adapted, tokenizer, wider_unseen) > 0.8
+    assert not (tmp_path / "lora" / "model.safetensors").exists()

@@ -66,7 +66,7 @@ def tune(
         from ..tuning.run import tune as run
 
         losses = run(read, model, output, tuning)
-    except ValueError as err:
+    except (ValueError, OSError) as err:  # OSError: no such model
         raise typer.BadParameter(str(err)) from err
     for name, loss in losses.items():
         msg.info(f"Loss, {name}: {loss:.3f} nats a piece")

@@ -36,13 +36,16 @@ def tune(conversations: Sequence[Conversation], model: Path | str, output: Path,
     model: a folder or the name of a LLaMA-like causal model with a fast tokenizer.
     output: gets the weights, or LoRA's; `tuning.json` with the settings; `log.jsonl` with losses and rates by step.
     RETURNS: the loss in training and, if anything is kept apart for it, the last one measured, in nats a piece.
-    RAISES: ValueError if the folder has a run with other settings, or no conversation fits.
+    RAISES: ValueError if the folder has a run with other settings, the tokenizer is a slow one, or no conversation
+        fits. OSError if there is no such model.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    _check_settings(
-        output / SETTINGS_FILE, {"model": str(model), "n_conversations": len(conversations), **asdict(tuning)}
-    )
+    settings = {"model": str(model), "n_conversations": len(conversations), **asdict(tuning)}
+    with PartialState().main_process_first():
+        output.mkdir(parents=True, exist_ok=True)
+        _check_settings(output / SETTINGS_FILE, settings)
     tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    if not tokenizer.is_fast:
+        raise ValueError(f"The tokenizer of {model} is a slow one. Tuning needs a fast one, with a tokenizer.json.")
     order = random.Random(tuning.seed).sample(range(len(conversations)), len(conversations))
     n_evaluated = int(tuning.evaluated * len(conversations))
     rows = ConversationRows([conversations[n] for n in sorted(order[n_evaluated:])], tokenizer, tuning)
