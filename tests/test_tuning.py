@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from toy import WIDER, make_passages, make_tokenizer, score, write_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from spacy_uniner.configs_folder import find_configs
 from spacy_uniner.conversation import STOP, make_turns, prompt_of, write_turns
 from spacy_uniner.passages import Passage
 from spacy_uniner.recipe.conversations import Conversation, make_conversations, read_conversations, write_conversations
@@ -323,3 +325,8 @@ def test_a_generator_learns_a_language_and_lora_adapts_it_to_a_new_type(tmp_path
     adapted = AutoModelForCausalLM.from_pretrained(tmp_path / "lora")  # the model below, and the adapter
     assert score(adapted, tokenizer, wider_unseen) > 0.8
     assert not (tmp_path / "lora" / "model.safetensors").exists()
+
+
+def test_config_for_many_gpus_is_one_that_accelerate_reads():
+    config = load_config_from_file(str(find_configs() / "fsdp.yml"))
+    assert (config.distributed_type.value, config.num_processes, config.mixed_precision) == ("FSDP", 8, "bf16")

@@ -25,19 +25,19 @@ SPECIAL = ("<pad>", "<s>", STOP, "<unk>")
 
 
 def make_passages(n_passages: int, seed: int, types: dict[str, tuple[str, ...]] | None = None) -> list[Passage]:
-    """Make sentences of two to four names among other words; how a name ends tells its type.
+    """Make sentences of one to three names among other words; how a name ends tells its type.
 
     types: what to ask, with the types of names that each stands for; None for those of the names.
     """
     rng = random.Random(seed)
     types = types or {type_: (type_,) for type_ in NAMES}
+    every = [(kind, name) for kind, names in NAMES.items() for name in names]
     passages = []
     for n in range(n_passages):
         words: list[str] = []
         mentions = []
-        for _ in range(rng.randint(2, 4)):
-            kind = rng.choice(sorted(NAMES))
-            words += [*rng.sample(FILLERS, rng.randint(0, 2)), rng.choice(NAMES[kind])]
+        for kind, name in rng.sample(every, rng.randint(1, 3)):
+            words += [*rng.sample(FILLERS, rng.randint(0, 2)), name]
             mentions += [Mention(len(words) - 1, len(words), type_) for type_, kinds in types.items() if kind in kinds]
         passages.append(Passage((*words, "."), tuple(types), tuple(mentions), source=f"{seed}.{n}"))
     return passages
