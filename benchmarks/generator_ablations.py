@@ -83,7 +83,7 @@ def run(name: str, sources: dict[str, Path], names: Path | None, model: str, out
 
     RETURNS: for each arm the recipe, what was counted in the data, the losses and the scores.
     """
-    arms = srsly.read_yaml(find_configs() / "ablations.yml")[name]
+    arms = srsly.read_yaml(find_configs() / "generator_ablations.yml")[name]
     nlp = spacy.blank("en")
     results = {}
     for arm, changes in arms.items():
@@ -122,7 +122,7 @@ def run(name: str, sources: dict[str, Path], names: Path | None, model: str, out
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=list(srsly.read_yaml(find_configs() / "ablations.yml")))
+    parser.add_argument("name", choices=list(srsly.read_yaml(find_configs() / "generator_ablations.yml")))
     parser.add_argument("--model", required=True, help="folder or name of a LLaMA-like causal model")
     parser.add_argument("--output", type=Path, required=True, help="folder for a model of each arm, and results.json")
     parser.add_argument("--types", type=Path, default=Path("assets/corpus/passages.jsonl"), help="what a teacher gave")
