@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate, chain
 from typing import Literal
 
 from .hierarchy import Hierarchy
@@ -126,6 +127,94 @@ class Questions:
             if siblings and self._random.random() < 0.3:
                 hard.add(self._random.choice(siblings))
         return hard
+
+
+class Absent:
+    """Draws negatives for single passages: types that others mention, and that the passage has not, as far as is known.
+
+    "none", "uniform" and "frequency" are as in `Questions`. "hard" are first the teacher's absent types and siblings of
+    the passage's types, in random order, and when there are no more of them, those of "frequency". A type that is never
+    mentioned is never drawn: a student would learn to deny it wherever it is asked.
+
+    passages: from them come the types and how often they are mentioned.
+    hierarchy: what is known of the types; an empty one if nothing is.
+    negatives: see above.
+    n_negatives: how many for each passage; fewer only if the types do not give so many.
+    seed: of the random choices.
+    SOURCE: Zhou et al. 2023, section 3.2, which does not say how many; hard ones are our choice.
+    """
+
+    def __init__(
+        self, passages: Iterable[Passage], hierarchy: Hierarchy, *, negatives: Negatives, n_negatives: int, seed: int
+    ) -> None:
+        if n_negatives < 0:
+            raise ValueError(f"The number of negatives must be 0 or more, got {n_negatives}.")
+        counts = Counter(mention.type for passage in passages for mention in passage.mentions)
+        self.hierarchy = hierarchy
+        self.negatives = negatives
+        self.n_negatives = 0 if negatives == "none" else n_negatives
+        self._random = random.Random(seed)
+        self._names = sorted(counts)
+        self._weights = list(accumulate(counts[name] for name in self._names))
+
+    def add(self, passage: Passage) -> Passage:
+        """Ask a passage for the types it mentions, and for negatives.
+
+        A mention whose type implies another type asked is a mention of that, too.
+        """
+        own = {mention.type for mention in passage.mentions}
+        marked = set(runs_of(passage).values())
+        drawn: set[str] = set()
+        for name in self._propose(passage):
+            if len(drawn) == self.n_negatives:
+                break
+            if name not in own and all(self.hierarchy.judge(name, types) == "no" for types in marked):
+                drawn.add(name)
+        return replace(answer(passage, own | drawn, self.hierarchy), unknown=())
+
+    def _propose(self, passage: Passage) -> Iterator[str]:
+        """Propose names, some of them again and again; in the end all there are."""
+        if not self._names or not self.n_negatives:
+            return
+        if self.negatives == "hard":
+            siblings = (self.hierarchy.siblings(types[0]) for types in runs_of(passage).values())
+            close = sorted({*passage.types, *chain.from_iterable(siblings)}.intersection(self._names))
+            yield from self._random.sample(close, len(close))
+        weights = None if self.negatives == "uniform" else self._weights
+        for _ in range(20):
+            yield from self._random.choices(self._names, cum_weights=weights, k=self.n_negatives)
+        yield from self._random.sample(self._names, len(self._names))
+
+
+def rename(
+    passage: Passage, hierarchy: Hierarchy, share: float, rng: random.Random, without: frozenset[str] = frozenset()
+) -> Passage:
+    """Ask some of a passage's types by another name with the same extension.
+
+    A name that may be true of a mention of another type is not used, nor one that is asked already.
+
+    share: of the types that have other names, how many get one, in [0, 1].
+    without: names that must not be used.
+    """
+    names = {type_: type_ for type_ in passage.types}
+    marked = set(runs_of(passage).values())
+    for type_ in passage.types:
+        others = [types for types in marked if type_ not in types]
+        free = [
+            name
+            for name in hierarchy.same.get(type_, ())
+            if name not in without
+            and name not in names.values()
+            and all(hierarchy.judge(name, types) == "no" for types in others)
+        ]
+        if free and rng.random() < share:
+            names[type_] = rng.choice(free)
+    return replace(
+        passage,
+        types=tuple(names.values()),
+        mentions=tuple(replace(mention, type=names[mention.type]) for mention in passage.mentions),
+        unknown=tuple(replace(mention, type=names[mention.type]) for mention in passage.unknown),
+    )
 
 
 def answer(passage: Passage, names: Iterable[str], hierarchy: Hierarchy) -> Passage:

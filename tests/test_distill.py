@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
 
-from spacy_uniner.distill import Questions, answer, ask_held_out, runs_of, split_held_out
+from spacy_uniner.distill import Absent, Questions, answer, ask_held_out, rename, runs_of, split_held_out
 from spacy_uniner.hierarchy import Hierarchy
 from spacy_uniner.passages import Mention, Passage
 
@@ -220,3 +221,93 @@ def test_same_seed_asks_held_out_passages_the_same():
     first, again, other = (ask_held_out(passages, unseen, HIERARCHY, n_negatives=3, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+# Negatives of single passages
+
+MANY = [mark(f"p{n}", (f"type{n % 8}", "thing")) for n in range(24)] + [mark("often", *[("city", "location")] * 60)]
+
+
+def add(negatives, n_negatives, passage=CURIE, passages=(*MANY, ROME, CURIE), seed=0):
+    absent = Absent(passages, HIERARCHY, negatives=negatives, n_negatives=n_negatives, seed=seed)
+    return absent.add(passage)
+
+
+@pytest.mark.parametrize("negatives", ["uniform", "frequency", "hard"])
+@pytest.mark.parametrize("n_negatives", [0, 1, 5])
+def test_exactly_so_many_absent_types_are_added(negatives, n_negatives):
+    asked = add(negatives, n_negatives)
+    assert set(asked.types) >= {"physicist", "guitarist", "person"}
+    assert len(asked.types) == 3 + n_negatives
+    assert bare(asked.mentions) == bare(CURIE.mentions)
+
+
+def test_no_absent_types_are_added():
+    assert set(add("none", 5).types) == {"physicist", "guitarist", "person"}
+
+
+def test_only_types_that_others_mention_are_added():
+    assert set(add("frequency", 99).types) - set(add("none", 0).types) == {
+        "city",
+        "location",
+        "thing",
+        *(f"type{n}" for n in range(8)),
+    }
+
+
+def test_frequent_types_are_added_more_often():
+    counts = {
+        negatives: sum("city" in add(negatives, 1, seed=seed).types for seed in range(100))
+        for negatives in ("uniform", "frequency")
+    }
+    assert counts["uniform"] < 25
+    assert counts["frequency"] > 30
+
+
+def test_hard_ones_are_the_teachers_absent_types_and_siblings():
+    others = [*MANY, mark("v", ("village",)), mark("r", ("river",))]
+    asked = add("hard", 2, ROME, others)
+    assert set(asked.types) == {"city", "location", "river", "village"}
+    assert "unheard of" not in add("hard", 20, ROME, others).types
+
+
+def test_what_may_be_there_is_no_negative():
+    others = [*MANY, mark("s", ("settlement",)), mark("c", ("capital city",))]
+    assert {"settlement", "capital city"}.isdisjoint(add("frequency", 99, ROME, others).types)
+
+
+def test_a_mention_is_one_of_each_type_asked_that_its_own_implies():
+    passage = mark("both", ("physicist",), ("scientist",))
+    assert ("scientist", 0) in {(mention.type, mention.start) for mention in add("none", 0, passage).mentions}
+
+
+def test_negative_number_of_negatives_is_refused():
+    with pytest.raises(ValueError, match=r"must be 0 or more, got -1"):
+        add("frequency", -1)
+
+
+# Other names
+
+
+def test_types_get_other_names_with_the_same_extension():
+    renamed = rename(ROME, HIERARCHY, 1.0, random.Random(0))
+    assert renamed.types == ("town", "location", "river", "unheard of")
+    assert bare(renamed.mentions) == [(0, 1, "location"), (0, 1, "town")]
+    assert rename(ROME, HIERARCHY, 0.0, random.Random(0)) == ROME
+
+
+def test_a_share_of_the_types_is_renamed():
+    rng = random.Random(0)
+    assert 20 < sum("town" in rename(ROME, HIERARCHY, 0.3, rng).types for _ in range(100)) < 40
+
+
+def test_a_name_that_is_taken_or_may_be_true_of_another_mention_is_not_used():
+    taken = mark("taken", ("city",), ("town",))
+    assert rename(taken, HIERARCHY, 1.0, random.Random(0)) == taken
+    hierarchy = Hierarchy(same={"city": ("town",)}, wider={"suburb": ("town",)})
+    near = mark("near", ("city",), ("suburb",))
+    assert rename(near, hierarchy, 1.0, random.Random(0)) == near
+
+
+def test_names_that_must_not_be_used_are_not():
+    assert rename(ROME, HIERARCHY, 1.0, random.Random(0), frozenset({"town"})) == ROME

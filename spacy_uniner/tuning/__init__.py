@@ -1,0 +1,1 @@
+"""Tuning a generator on conversations."""
