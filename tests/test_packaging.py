@@ -41,6 +41,8 @@ BUILT = {
         "schedule": {"@misc": "spacy_uniner.StepShare.v1"},
         "n_examples": 1000,
     },
+    "spacy_uniner.Generator.v1": {"name": "nobody"},
+    "spacy_uniner.Server.v1": {"url": "http://localhost:8000/v1", "model": "nobody"},
     "spacy_uniner.ConstantShare.v1": {"share": 0.5},
     "spacy_uniner.ChosenShare.v1": {"name": "a", "schedules": {"a": {"@misc": "spacy_uniner.CosineShare.v1"}}},
     "spacy_uniner.UnionShare.v1": {"n_distilled": 3, "n_original": 1},
