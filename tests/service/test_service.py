@@ -282,9 +282,9 @@ def test_a_request_that_waits_too_long_is_told_so_and_its_texts_are_not_read(gat
 
 
 def test_a_text_that_fails_takes_no_other_with_it(gated, gate, caplog):
-    logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # it does not pass on to the root
     gate.is_open.clear()
     with gated(max_batch_texts=8) as client:
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # it does not pass on to the root
         answers = send(client, [TEXT])
         wait_until(lambda: gate.seen)
         answers += send(client, ["fail!"], [TEXT])
