@@ -134,8 +134,10 @@ class Reciter(torch.nn.Module):
         seen = past_key_values.update(keys, keys, 0)[0][:, 0, :, 0].long()
         logits = torch.zeros(len(input_ids), input_ids.shape[1], self.n_vocabulary)
         odds = torch.tensor(self.p / (1 - self.p) * (self.n_vocabulary - 1)).log()
-        for n, (ids, mask) in enumerate(zip(seen, attention_mask)):
-            logits[n, -1, self._next(ids[mask.bool()].tolist())] = odds
+        if attention_mask.dim() == 4:  # else a text is read, to which nobody wants an answer
+            for part, token in torch.cartesian_prod(*map(torch.arange, input_ids.shape)).tolist():
+                visible = seen[part][attention_mask[part, 0, token] == 0]
+                logits[part, token, self._next(visible.tolist())] = odds
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
 
     def _next(self, ids: list[int]) -> int:

@@ -16,7 +16,7 @@ import torch
 from .greedy import find_stops
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+Attention = Literal["auto", "eager", "sdpa"]  # those that take the mask of `greedy`
 Quantization = Literal["none", "8bit", "4bit"]
 
 MAX_STORED_BYTES = 2**32 - 2**20  # msgpack, in which thinc writes models, holds no longer bytes

@@ -76,9 +76,7 @@ class GeneratorStudent:
     def _get_decoder(self) -> GreedyDecoder:
         if self._decoder is None:
             causal, n_new = self.get(), self.asking.max_new_tokens
-            self._decoder = GreedyDecoder(
-                causal.model, causal.tokenizer, n_new, self.max_batch_tokens, causal.max_tokens
-            )
+            self._decoder = GreedyDecoder(causal.model, causal.tokenizer, n_new, self.max_batch_tokens)
         return self._decoder
 
     def _cut(self, n_passage: int, passage: Passage) -> tuple[list[Part], list[Prompts], int]:

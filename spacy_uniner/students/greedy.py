@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..conversation import STOP, parse_reply
 from .answers import QUOTE, Answer
 
+_EVERYBODY, _NOBODY = -1, -2  # whose a token is, if not a row's
 _OPEN = ("empty", "no list", "cut off", "lines")  # what `parse_reply` says while a list is not closed
 
 
@@ -47,45 +49,57 @@ class Prompts:
 
 @dataclass(slots=True)
 class _Row:
-    """One answer in the making; a step is what the model said at one token.
+    """One answer in the making.
 
     n_part, n_type: whose answer it is.
     rest: what is left of its prompt.
+    n_shared: where the rest begins, in tokens.
+    ids, logprobs, closes: what the model said at each token, as in `Answer`.
     """
 
     n_part: int
     n_type: int
     rest: tuple[int, ...]
+    n_shared: int
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     closes: list[float] = field(default_factory=list)
     is_done: bool = False
 
+    @property
+    def fresh(self) -> tuple[int, ...]:
+        """The tokens that the model has not read yet."""
+        return (self.ids[-1],) if self.ids else self.rest
+
+    @property
+    def place(self) -> int:
+        """Where the first of these stands, in tokens."""
+        return self.n_shared + (len(self.rest) + len(self.ids) - 1 if self.ids else 0)
+
 
 class GreedyDecoder:
     """Answers prompts token by token, always with the likeliest.
 
-    model: a causal language model of transformers.
+    All rows of a part stand one behind the other in one sequence, behind what they share, which is neither read nor
+    held more than once. A mask lets a token see what is shared and its own row.
+
+    model: a causal language model of transformers, with an attention that takes such masks.
     tokenizer: its tokenizer.
     max_new_tokens: where an answer is cut that does not end by itself.
     max_batch_tokens: how many tokens are held at once, padding included, which bounds the memory.
-    max_tokens: the longest prompt and answer together, and the widest batch, in tokens.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, max_batch_tokens: int, max_tokens: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, max_batch_tokens: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_new_tokens = max_new_tokens
         self.max_batch_tokens = max_batch_tokens
-        self.max_tokens = max_tokens
         self.stops = find_stops(model, tokenizer)
         vocabulary = tokenizer.get_vocab()
         self._may_end = {n for token, n in vocabulary.items() if "]" in token or STOP[-1] in token}
         quotes = sorted(n for token, n in vocabulary.items() if token.startswith(QUOTE))
         self._quotes = torch.tensor(quotes, device=model.device, dtype=torch.long)
-        self._only_last = (
-            {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-        )
+        self._keeps_some = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @torch.inference_mode()
     def answer(self, prompts: Sequence[Prompts]) -> list[list[Answer]]:
@@ -96,110 +110,121 @@ class GreedyDecoder:
         """
         answers: list[list[Answer]] = [[Answer("")] * len(part.rests) for part in prompts]
         for group in self._group(prompts):
-            rows = [_Row(n_part, n_type, rest) for n_part in group for n_type, rest in enumerate(prompts[n_part].rests)]
-            cache, mask = self._read_shared([prompts[n_part].shared for n_part in group])
-            n_rows = max(1, self.max_batch_tokens // self._width([prompts[n_part] for n_part in group]))
-            for at in range(0, len(rows), n_rows):
-                chunk = rows[at : at + n_rows]
-                of_part = torch.tensor([group.index(row.n_part) for row in chunk], device=mask.device)
-                own = cache if len(rows) <= n_rows else copy.deepcopy(cache)
-                own.batch_select_indices(of_part)
-                self._extend(chunk, own, mask[of_part])
-            for row in rows:
+            cache, owners = self._read_shared([prompts[n_part].shared for n_part in group])
+            rows = [
+                [_Row(n_part, n_type, rest, len(prompts[n_part].shared)) for n_type, rest in enumerate(part.rests)]
+                for n_part, part in ((n_part, prompts[n_part]) for n_part in group)
+            ]
+            n_rows = self._count_rows(prompts[group[0]]) if len(group) == 1 else max(map(len, rows))
+            for at in range(0, max(map(len, rows)), n_rows):
+                is_last = at + n_rows >= max(map(len, rows))
+                own = cache if is_last else copy.deepcopy(cache)
+                self._extend([of_part[at : at + n_rows] for of_part in rows], own, owners)
+            for row in (row for of_part in rows for row in of_part):
                 answers[row.n_part][row.n_type] = self._to_answer(row)
         return answers
 
-    def _width(self, prompts: Sequence[Prompts]) -> int:
-        """Tokens that a row of a batch of these takes: shared, rest and answer, each padded by itself."""
-        return max(len(part.shared) for part in prompts) + max(part.n_rest for part in prompts) + self.max_new_tokens
+    def _count_rows(self, part: Prompts) -> int:
+        """Count how many rows of a part fit a batch; at least one."""
+        return max(1, (self.max_batch_tokens - len(part.shared)) // (part.n_rest + self.max_new_tokens))
 
     def _group(self, prompts: Sequence[Prompts]) -> Iterator[list[int]]:
-        """Put parts of similar length together as long as their rows fit the batch; a part with more is by itself."""
+        """Put parts of similar length together as long as they fit a batch; a part that does not is by itself."""
         group: list[int] = []
         for n_part in sorted(range(len(prompts)), key=lambda n: len(prompts[n].shared)):
-            together = [prompts[n] for n in (*group, n_part)]
-            width, n_rows = self._width(together), sum(len(part.rests) for part in together)
-            if group and (width > self.max_tokens or width * n_rows > self.max_batch_tokens):
+            if group and self._size([prompts[n] for n in (*group, n_part)]) > self.max_batch_tokens:
                 yield group
                 group = []
             group.append(n_part)
         if group:
             yield group
 
+    def _size(self, parts: Sequence[Prompts]) -> int:
+        """Count the tokens that a batch of these takes at most, padding included."""
+        n_asked = max(sum(map(len, part.rests)) for part in parts)
+        n_answered = max(len(part.rests) for part in parts) * self.max_new_tokens
+        return len(parts) * (max(len(part.shared) for part in parts) + n_asked + n_answered)
+
     def _read_shared(self, shared: Sequence[tuple[int, ...]]) -> tuple[Any, Tensor]:
         """Run the model over what prompts share.
 
-        RETURNS: its key/value cache, and which of it counts. Shape: (n_parts, n_tokens), int64.
+        RETURNS: its key/value cache, and whose each token is: everybody's or nobody's. Shape: (n_parts, n_tokens).
         """
         from transformers import DynamicCache
 
-        ids, mask = self._pad(shared, on_left=False)
+        ids = _pad(shared, 0)
+        mask = _pad([[1] * len(of_part) for of_part in shared], 0)
         cache = DynamicCache()
-        self._run(ids, mask, cache)
-        return cache, mask
+        device = self.model.device
+        self.model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=(mask.cumsum(dim=1) - 1).to(device),
+            past_key_values=cache,
+            use_cache=True,
+            **({"logits_to_keep": 1} if self._keeps_some else {}),
+        )
+        return cache, torch.where(mask == 1, _EVERYBODY, _NOBODY)
 
-    def _extend(self, rows: Sequence[_Row], cache: Any, mask: Tensor) -> None:
-        """Write the answers of rows.
+    def _extend(self, rows: Sequence[Sequence[_Row]], cache: Any, owners: Tensor) -> None:
+        """Write the answers of rows; a row that is done is given no more tokens, a part that is done leaves the batch.
 
-        Rests are padded on their left, so that all rows write next to each other; a row that is done leaves the batch.
-
-        cache: of what each row shares with others; grows.
-        mask: which of it counts. Shape: (n_rows, n_tokens), int64.
+        rows: those of each part.
+        cache: of what each part shares; grows.
+        owners: whose each token in it is. Shape: (n_parts, n_tokens), int64.
         """
-        ids, rest_mask = self._pad([row.rest for row in rows], on_left=True)
-        mask = torch.cat([mask, rest_mask], dim=1)
-        active = list(rows)
+        active = [list(of_part) for of_part in rows]
         for _ in range(self.max_new_tokens):
-            logits = self._run(ids, mask, cache)  # (n_active, n_vocabulary)
-            chosen = logits.argmax(dim=1)  # (n_active,)
+            keep = [n for n, of_part in enumerate(active) if of_part]
+            if not keep:
+                return
+            if len(keep) < len(active):
+                cache.batch_select_indices(torch.tensor(keep, device=self.model.device))
+                owners, active = owners[keep], [active[n] for n in keep]
+            logits, owners = self._run(active, cache, owners)  # (n_rows, n_vocabulary), (n_parts, n_tokens)
+            chosen = logits.argmax(dim=1)  # (n_rows,)
             logprobs = logits.log_softmax(dim=1)
-            said = logprobs.gather(1, chosen[:, None])[:, 0]  # (n_active,)
-            closes = logprobs[:, self._quotes].logsumexp(dim=1)  # (n_active,)
+            said = logprobs.gather(1, chosen[:, None])[:, 0]  # (n_rows,)
+            closes = logprobs[:, self._quotes].logsumexp(dim=1)  # (n_rows,)
             if not bool(said.isfinite().all()):
                 raise ValueError(
                     "The language model computes what is no finite number. Use another dtype than "
                     f"{self.model.dtype}, such as 'float32', or check its weights."
                 )
-            for row, *step in zip(active, chosen.tolist(), said.tolist(), closes.tolist(), strict=True):
+            in_order = [row for of_part in active for row in of_part]
+            for row, *step in zip(in_order, chosen.tolist(), said.tolist(), closes.tolist(), strict=True):
                 self._take(row, *step)
-            keep = [n for n, row in enumerate(active) if not row.is_done]
-            if not keep:
-                return
-            if len(keep) < len(active):
-                kept = torch.tensor(keep, device=mask.device)
-                cache.batch_select_indices(kept)
-                mask, chosen = mask[kept], chosen[kept]
-                active = [active[n] for n in keep]
-            ids = chosen[:, None]
-            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+            active = [[row for row in of_part if not row.is_done] for of_part in active]
 
-    def _run(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """Run the model over the last tokens of a batch; the cache takes them in.
+    def _run(self, rows: Sequence[Sequence[_Row]], cache: Any, owners: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the model over the tokens of rows that it has not read yet; the cache takes them in.
 
-        RETURNS: logits behind the last token of each row. Shape: (n_rows, n_vocabulary), float32.
+        RETURNS: logits behind the last token of each row, float32, shape: (n_rows, n_vocabulary); and whose each token
+            is now, int64, shape: (n_parts, n_tokens).
         """
-        places = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        n_before = owners.shape[1]
+        ids = _pad([[token for row in of_part for token in row.fresh] for of_part in rows], 0)  # (n_parts, n_new)
+        places = _pad([[row.place + n for row in of_part for n in range(len(row.fresh))] for of_part in rows], 0)
+        new = _pad([[row.n_type for row in of_part for _ in row.fresh] for of_part in rows], _NOBODY)
+        owners = torch.cat([owners, new], dim=1)
+        order = torch.arange(owners.shape[1])
+        sees = (owners[:, None] == new[:, :, None]) & (order <= order[n_before:, None])  # (n_parts, n_new, n_tokens)
+        sees |= owners[:, None] == _EVERYBODY
+        device, dtype = self.model.device, self.model.dtype
+        mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)[:, None]
+        ends = [(n, end - 1) for n, of_part in enumerate(rows) for end in accumulate(len(row.fresh) for row in of_part)]
+        kept = sorted({end for _, end in ends}) if self._keeps_some else list(range(ids.shape[1]))
         output = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=places,
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=places.to(device),
             past_key_values=cache,
             use_cache=True,
-            **self._only_last,
+            **({"logits_to_keep": torch.tensor(kept, device=device)} if self._keeps_some else {}),
         )
-        logits: Tensor = output.logits[:, -1].float()
-        return logits
-
-    def _pad(self, rows: Sequence[tuple[int, ...]], on_left: bool) -> tuple[Tensor, Tensor]:
-        """Pad token ids to one length. RETURNS: the ids and the mask, each (n_rows, n_tokens), int64."""
-        width = max(map(len, rows))
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for n, row in enumerate(rows):
-            at = slice(width - len(row), width) if on_left else slice(0, len(row))
-            ids[n, at] = torch.tensor(row, dtype=torch.long)
-            mask[n, at] = 1
-        return ids.to(self.model.device), mask.to(self.model.device)
+        index = {end: n for n, end in enumerate(kept)}
+        logits: Tensor = output.logits[[n for n, _ in ends], [index[end] for _, end in ends]].float()
+        return logits, owners
 
     def _take(self, row: _Row, chosen: int, logprob: float, close: float) -> None:
         """Take a token into a row, unless it is one that ends it."""
@@ -221,6 +246,12 @@ class GreedyDecoder:
         for n in range(1, len(ends)):
             ends[n] = max(ends[n], ends[n - 1])
         return Answer(text, tuple(ends), tuple(row.logprobs), tuple(row.closes), not row.is_done)
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Pad rows on their right to one length. RETURNS: shape (n_rows, n_longest), int64."""
+    n_longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (n_longest - len(row))] for row in rows], dtype=torch.long)
 
 
 def find_stops(model: Any, tokenizer: Any) -> frozenset[int]:
