@@ -159,6 +159,7 @@ def _make_arguments(output: Path, tuning: Tuning) -> TrainingArguments:
         gradient_checkpointing=tuning.checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if tuning.checkpointing else None,
         bf16=tuning.bf16,
+        use_cpu=PartialState().device.type == "cpu",  # else bfloat16 is refused where there is no GPU
         seed=tuning.seed,
         eval_strategy="epoch" if tuning.evaluated else "no",
         prediction_loss_only=True,
