@@ -53,8 +53,6 @@ def trouble_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = site / "uniner_trouble-0.0.0.dist-info"
     info.mkdir()
     (site / "uniner_trouble.py").write_text(TROUBLE, encoding="utf8")
-    # Rules need no torch, and without it a process is there in a third of the time.
-    (site / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n", encoding="utf8")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: uniner-trouble\nVersion: 0.0.0\n", encoding="utf8")
     (info / "entry_points.txt").write_text(
         "[spacy_factories]\ntrouble = uniner_trouble:make_trouble\n", encoding="utf8"
