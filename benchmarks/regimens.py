@@ -44,6 +44,19 @@ from spacy_uniner.teacher.annotations import read_annotations
 
 REGIMENS = ("original_only", "distilled_only", "union", "simple_mix", "reversed", "multi_stage")
 BLENDS = ("linear", "cosine", "sigmoid", "power_decay", "exponential")
+COLORS = {
+    "original_only": "black",
+    "simple_mix": "tab:red",
+    "distilled_only": "tab:gray",
+    "union": "tab:blue",
+    "reversed": "tab:green",
+    "multi_stage": "tab:purple",
+    "linear": "tab:blue",
+    "cosine": "tab:cyan",
+    "sigmoid": "tab:green",
+    "power_decay": "tab:purple",
+    "exponential": "tab:orange",
+}
 
 
 @dataclass(frozen=True)
@@ -183,10 +196,11 @@ def draw(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int], path: Path) ->
             points = [(n, of_one.get(n) or of_one.get(0)) for n in sizes]
             known = [(n, row["f1"], row["deviation"] or 0.0) for n, row in points if row]
             if known:
-                style = {"original_only": "k--", "simple_mix": "C3-"}.get(schedule, "-")
+                color = COLORS[schedule]
                 axes.errorbar(
                     *zip(*known),
-                    fmt=style,
+                    color=color,
+                    linestyle="--" if schedule == "original_only" else "-",
                     marker="o",
                     markersize=3,
                     capsize=2,

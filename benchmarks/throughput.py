@@ -22,8 +22,8 @@ from typing import Any
 
 import spacy
 import torch
-from gliner import GLiNER
 from gliner.config import BiEncoderSpanConfig, UniEncoderSpanConfig
+from gliner.model import BiEncoderSpanGLiNER, UniEncoderSpanGLiNER
 from speed import draw_types, read_texts
 from tqdm import tqdm
 from wasabi import Printer
@@ -36,7 +36,7 @@ def make_gliner(encoder: str, *, bi_encoder: bool) -> Any:
     """Make a GLiNER on an encoder."""
     sizes = {"model_name": encoder, "hidden_size": 384, "max_width": 12, "dropout": 0.0, "span_mode": "markerV0"}
     config = BiEncoderSpanConfig(labels_encoder=encoder, **sizes) if bi_encoder else UniEncoderSpanConfig(**sizes)
-    return GLiNER.from_config(config).eval()
+    return (BiEncoderSpanGLiNER if bi_encoder else UniEncoderSpanGLiNER).load_from_config(config).eval()
 
 
 def ask_in_groups(model: Any, texts: list[str], types: list[str], batch_size: int) -> None:
