@@ -96,4 +96,4 @@ def test_tune_refuses_what_it_does_not_know(tmp_path):
     assert "epochs over 0" in refuse(*arguments, "--epochs", "0")
     (tmp_path / "empty").mkdir()
     arguments = ("tune", tmp_path / "c.json", "--model", tmp_path / "empty", "--output", tmp_path / "out")
-    assert "Error" in refuse(*arguments)  # a folder without a model, in the words of transformers
+    assert "config.json and tokenizer.json not found. Give the folder of a model." in refuse(*arguments)

@@ -36,14 +36,23 @@ def tune(conversations: Sequence[Conversation], model: Path | str, output: Path,
     model: a folder or the name of a LLaMA-like causal model with a fast tokenizer.
     output: gets the weights, or LoRA's; `tuning.json` with the settings; `log.jsonl` with losses and rates by step.
     RETURNS: the loss in training and, if anything is kept apart for it, the last one measured, in nats a piece.
-    RAISES: ValueError if the folder has a run with other settings, the tokenizer is a slow one, or no conversation
-        fits. OSError if there is no such model.
+    RAISES: ValueError if the model's folder has no model or no fast tokenizer, the output has a run with other
+        settings, or no conversation fits. OSError if there is no such model.
     """
+    missing = [
+        file
+        for file in ("config.json", "tokenizer.json")
+        if Path(model).is_dir() and not (Path(model) / file).is_file()
+    ]
+    if missing:
+        raise ValueError(
+            f"{model} holds no model to tune: {' and '.join(missing)} not found. Give the folder of a model."
+        )
     settings = {"model": str(model), "n_conversations": len(conversations), **asdict(tuning)}
     with PartialState().main_process_first():
         output.mkdir(parents=True, exist_ok=True)
         _check_settings(output / SETTINGS_FILE, settings)
-    tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ValueError(f"The tokenizer of {model} is a slow one. Tuning needs a fast one, with a tokenizer.json.")
     order = random.Random(tuning.seed).sample(range(len(conversations)), len(conversations))
