@@ -11,6 +11,7 @@ pipeline of each training counts. What the working folder holds already is not d
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import random
@@ -243,6 +244,12 @@ def main() -> None:
     pool = [passage for passage in read_passages(args.data, "train") if passage.words not in annotated]
     work = args.work / args.name
     work.mkdir(parents=True, exist_ok=True)
+    same = {"config": args.config, "annotations": args.annotations}
+    settings_of_runs = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in same.items()}
+    settings_of_runs |= {"n_steps": args.n_steps, "batch_size": args.batch_size, "n_dev": len(gold)}
+    if (work / "settings.json").exists() and srsly.read_json(work / "settings.json") != settings_of_runs:
+        parser.error(f"{work} has trainings with other settings, see its settings.json. Give another name or --work.")
+    srsly.write_json(work / "settings.json", settings_of_runs)
     srsly.write_json(work / "labels.json", find_label_data(gold[0].types))
     write_docs(gold[:1], work / "dev.spacy")
     write_docs(distilled, work / "distilled.spacy")
@@ -260,7 +267,7 @@ def main() -> None:
             original = draw_original(pool, setting)
             write_docs(original or pool[:1], work / "original.spacy")
             files = {"train": work / "original.spacy", "distilled": work / "distilled.spacy", "dev": work / "dev.spacy"}
-            files["labels"] = work / "labels.json"
+            files |= {"labels": work / "labels.json", "curve": work / "curve.jsonl"}
             if args.encoder:
                 files["encoder"] = Path(args.encoder)
             variables = {"n_steps": args.n_steps, "batch_size": args.batch_size}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -87,6 +88,21 @@ def test_mix_caps_and_names_supervised_sets(tiny_corpus, tmp_path):
 @pytest.mark.parametrize("sets, reason", [(["news"], "not of the form NAME=FILE"), (["a=x", "a=y"], "given twice")])
 def test_mix_refuses_sets_without_a_name_of_their_own(tmp_path, sets, reason):
     assert reason in refuse("distill", "mix", *sets, "--output", tmp_path / "mixed.json")
+
+
+def test_sample_refuses_ids_that_stand_twice(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text('{"id": "1", "text": "It is here."}\n', encoding="utf8")
+    found = refuse("distill", "sample", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--output", tmp_path / "out.jsonl")
+    assert "1 ids stand twice, such as '1'. Give each text its own." in found
+
+
+def test_tune_names_the_extra_that_it_needs(tmp_path, monkeypatch):
+    (tmp_path / "c.json").write_text("[]", encoding="utf8")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "spacy_uniner.tuning.run", raising=False)
+    found = refuse("tune", tmp_path / "c.json", "--model", "none", "--output", tmp_path / "out")
+    assert "Install it with: pip install spacy-uniner[generator]" in found
 
 
 def test_tune_refuses_what_it_does_not_know(tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -15,7 +16,7 @@ from spacy_uniner.conversation import prompt_of, query_of
 from spacy_uniner.passages import Passage
 from spacy_uniner.students import causal
 from spacy_uniner.students.answers import Answer, Asking
-from spacy_uniner.students.causal import CausalSettings, check_causal, read_causal
+from spacy_uniner.students.causal import Causal, CausalSettings, causal_to_bytes, check_causal, read_causal
 from spacy_uniner.students.generator import GeneratorStudent
 from spacy_uniner.students.greedy import GreedyDecoder, Prompts, is_closed
 
@@ -515,3 +516,9 @@ def test_two_processes_find_the_same(llama):
     texts = ["Alan Bean flew to Paris.", "Rome fell.", "Sally Ride lives here."]
     alone = [doc.to_json() for doc in nlp.pipe(texts)]
     assert [doc.to_json() for doc in nlp.pipe(texts, n_process=2, batch_size=1)] == alone
+
+
+def test_an_adapter_is_not_stored_without_its_model():
+    model = SimpleNamespace(_hf_peft_config_loaded=True)
+    with pytest.raises(ValueError, match=r"'mine' is an adapter on another model, of which only the adapter would be"):
+        causal_to_bytes(Causal(model, None, 10, ()), "mine")

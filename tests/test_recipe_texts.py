@@ -39,7 +39,7 @@ def test_texts_come_back_as_they_were_written(tmp_path):
 
 def test_a_text_without_an_id_is_named_by_its_line(tmp_path):
     (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n', encoding="utf8")
-    assert [text.id for text in read_texts(tmp_path / "texts.jsonl")] == ["1", "3"]
+    assert [text.id for text in read_texts(tmp_path / "texts.jsonl")] == ["texts:1", "texts:3"]
 
 
 @pytest.mark.parametrize("line", ["no json", '["a"]', '{"id": "a"}', '{"text": 3}', '{"text": " "}', '{"text": null}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -114,9 +115,24 @@ def test_raw_reply_is_kept_with_its_text(tmp_path, nlp):
         "style": "standard",
         "reply": '{"PER": ["Mary", "Bob"]}',
         "model": "tests.Patient.v1",
+        "prompt": hashlib.sha256(find_task(nlp)[1].prompt_of(TEXTS[0].text).encode("utf8")).hexdigest(),
     }
     assert annotation is not None
     assert annotation.reply == record["reply"]
+
+
+def test_what_was_asked_by_another_prompt_is_asked_again(tmp_path, nlp, caplog):
+    output = tmp_path / "a.jsonl"
+    list(annotate(nlp, TEXTS, output))
+    lines = output.read_text(encoding="utf8").splitlines()
+    records = [json.loads(line) for line in lines]
+    records[0]["prompt"] = "0" * 64  # as before a definition was changed
+    del records[1]["prompt"]  # not known: it stays
+    output.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf8")
+    again = list(annotate(nlp, TEXTS, output))
+    assert [annotation.id for annotation in again] == [TEXTS[0].id]
+    assert "1 texts were asked by another prompt, and are asked again." in caplog.text
+    assert [json.loads(line)["id"] for line in output.read_text(encoding="utf8").splitlines()] == [t.id for t in TEXTS]
 
 
 def test_run_that_was_killed_at_any_byte_goes_on_to_the_same_file(tmp_path, nlp):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import itertools
+import json
 import logging
 import re
 import threading
@@ -223,7 +224,6 @@ def test_a_burst_of_429_is_sat_out():
         (BAD_ONCE["silence"], "^ReadTimeout"),
         (BAD_ONCE["dripping"], "^the answer took longer than 0.2 s$"),
         (BAD_ONCE["no JSON"], "^status 200, but no chat completion: <html>$"),
-        (BAD_ONCE["number"], "^status 200, but the content is no text"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -234,6 +234,20 @@ def test_after_max_tries_there_is_a_reason(misbehave, reason):
     assert not outcome.is_permanent
     assert outcome.n_tries == len(server.asked) == 3
     assert re.search(reason, outcome.reason)
+
+
+def test_content_that_is_no_text_is_not_asked_for_again():
+    with serving(BAD_ONCE["number"]) as server:
+        (outcome,) = ask(make_server(server.url), "bad")
+    assert outcome.is_permanent
+    assert outcome.n_tries == len(server.asked) == 1
+    assert outcome.reason.startswith("status 200, but the content is no text")
+
+
+def test_content_in_parts_is_put_together():
+    parts = [{"type": "text", "text": '["John"]'}, {"type": "refusal"}, {"type": "text", "text": " ."}]
+    body = json.dumps({"choices": [{"message": {"content": parts}}]}).encode("utf8")
+    assert read_reply(body).text == '["John"] .'
 
 
 def test_a_server_that_is_not_there():

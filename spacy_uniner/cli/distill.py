@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -43,6 +44,8 @@ def sample(
     try:
         count_units = make_piece_counter(tokenizer) if tokenizer else count_tokens
         read = list(chain.from_iterable(map(read_texts, texts)))
+        if twice := [id_ for id_, n in Counter(text.id for text in read).items() if n > 1]:
+            raise ValueError(f"{len(twice)} ids stand twice, such as '{twice[0]}'. Give each text its own.")
         cut = [passage for text in read for passage in cut_text(text, max_tokens, count_units)]
         twins = set(find_duplicates((passage.text for passage in cut), duplicate))
         unique = [passage for place, passage in enumerate(cut) if place not in twins]
@@ -93,7 +96,10 @@ def build(
     write_passages(made.held_out, output / "held_out.jsonl")
     write_conversations(made.conversations, output / "conversations.json")
     (output / "report.json").write_text(json.dumps(made.report, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
-    draw_frequencies(made.counts, output / "frequencies.png")
+    try:
+        draw_frequencies(made.counts, output / "frequencies.png")
+    except ValueError as err:  # no matplotlib, or nothing is left
+        msg.warn(str(err))
     show(made.report)
     msg.good(f"{output}: passages.jsonl, held_out.jsonl, conversations.json, report.json, frequencies.png")
 

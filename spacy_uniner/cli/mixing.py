@@ -35,12 +35,17 @@ def mixing(
 
 
 def curves(
-    logs: Annotated[list[Path], typer.Argument(help="Files that spacy_uniner.CurveLogger.v1 wrote", exists=True)],
+    logs: Annotated[
+        list[Path], typer.Argument(help="Files that spacy_uniner.CurveLogger.v1 wrote", exists=True, dir_okay=False)
+    ],
     output: Annotated[Path, typer.Option(help="The .svg or .png to draw")],
 ) -> None:
     """Draw learning curves, and say how good each run was at its best."""
     try:
-        runs = {log.stem: read_curve(log) for log in logs}
+        stems = [log.stem for log in logs]
+        runs = {
+            log.stem if stems.count(log.stem) == 1 else log.with_suffix("").as_posix(): read_curve(log) for log in logs
+        }
         draw_curves(runs, output)
     except ValueError as err:
         raise typer.BadParameter(str(err)) from err

@@ -31,19 +31,25 @@ def annotate_texts(
     id_prefix: Annotated[str, typer.Option(help="Of the ids of lines without one; their number follows")] = "",
 ) -> None:
     """Let a teacher annotate texts, and keep its raw replies. What follows the options overrides the config."""
-    nlp = load_teacher(config, parse_config_overrides(context.args))
-    asked = read_texts(texts, id_prefix)
     new: list[Annotation | None] = []
-    n_left = len(asked) - (sum(1 for line in output.open("rb") if line.endswith(b"\n")) if output.exists() else 0)
-    for annotation in tqdm(annotate(nlp, asked, output), total=n_left, unit="text", leave=False):
-        new.append(annotation)
+    try:
+        nlp = load_teacher(config, parse_config_overrides(context.args))
+        asked = read_texts(texts, id_prefix)
+        n_left = len(asked) - (sum(1 for line in output.open("rb") if line.endswith(b"\n")) if output.exists() else 0)
+        for annotation in tqdm(annotate(nlp, asked, output), total=max(0, n_left), unit="text", leave=False):
+            new.append(annotation)
+    except (ValueError, RuntimeError) as err:  # no traceback, which might show more than the message
+        raise typer.BadParameter(str(err)) from None
     n_empty = new.count(None)
     counts = [("texts", len(asked)), ("annotated now", len(new) - n_empty), ("before", len(asked) - len(new))]
     typer.echo(tables.table([*counts, ("without a reply", n_empty)], divider=True, header=("texts", "count")))
     if len(asked) > n_empty:
         typer.echo(describe(output, nlp))
     if n_empty:
-        msg.warn(f"{n_empty} texts got no reply. Run the command again to ask for them.")
+        msg.warn(
+            f"{n_empty} texts got no reply. Run the command again (weasel: with --force) to ask for them. A reply "
+            "that came and was empty is in the model's cache, and stays so until its line is removed there."
+        )
     msg.good(f"Annotations written: {output}")
 
 
@@ -56,12 +62,18 @@ def record(
     id_prefix: Annotated[str, typer.Option(help="Of the ids of lines without one; their number follows")] = "",
 ) -> None:
     """Write recorded annotations as the replies of a teacher, to the prompts of a config."""
-    _, task = find_task(load_teacher(config, parse_config_overrides(context.args)))
+    try:
+        _, task = find_task(load_teacher(config, parse_config_overrides(context.args)))
+    except ValueError as err:
+        raise typer.BadParameter(str(err)) from err
     if not isinstance(task, NER):
         raise typer.BadParameter(
             "This config asks for open types. Recordings have labels: use the task spacy_uniner.NER.v1."
         )
-    n_replies = write_recordings(recordings, read_texts(texts, id_prefix), task, output)
+    try:
+        n_replies = write_recordings(recordings, read_texts(texts, id_prefix), task, output)
+    except ValueError as err:
+        raise typer.BadParameter(str(err)) from err
     msg.good(f"{n_replies} replies written: {output}")
 
 

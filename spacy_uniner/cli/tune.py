@@ -66,6 +66,10 @@ def tune(
         from ..tuning.run import tune as run
 
         losses = run(read, model, output, tuning)
+    except ModuleNotFoundError as err:
+        raise typer.BadParameter(
+            f"Tuning needs {err.name}. Install it with: pip install spacy-uniner[generator]"
+        ) from err
     except (ValueError, OSError) as err:  # OSError: no such model
         raise typer.BadParameter(str(err)) from err
     for name, loss in losses.items():

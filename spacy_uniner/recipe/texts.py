@@ -41,7 +41,8 @@ class Text:
 
 
 def read_texts(path: Path) -> Iterator[Text]:
-    """Read texts from JSONL with "text", and perhaps "id" and "source"; without an id, it is the number of the line.
+    """Read texts from JSONL with "text", and perhaps "id" and "source"; without an id, it is that of the
+    file and the line.
 
     RAISES: ValueError with the file's name and line if a line has another form.
     """
@@ -50,7 +51,9 @@ def read_texts(path: Path) -> Iterator[Text]:
             if line.strip():
                 try:
                     record = json.loads(line.decode("utf8"))
-                    yield Text(str(record.get("id", n_line)), record["text"], str(record.get("source", "")))
+                    id_ = record.get("id")
+                    id_ = f"{path.stem}:{n_line}" if id_ is None else str(id_)
+                    yield Text(id_, record["text"], str(record.get("source", "")))
                 except (KeyError, TypeError, ValueError, AttributeError) as err:
                     raise ValueError(
                         f'{path}, line {n_line}: not a text ({type(err).__name__}: {err}). Expected JSON with "text", '

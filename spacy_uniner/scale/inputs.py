@@ -82,6 +82,10 @@ def find_sources(inputs: Sequence[str], output: Path, lines: bool) -> list[Sourc
                     f"Two inputs are called '{name}': {sources[name].path} and {source.path}. "
                     "Give the folder above both, or a pattern."
                 )
+    names: dict[Path, str] = {}
+    for source in sources.values():
+        if (other := names.setdefault(source.path, source.name)) != source.name:
+            raise ValueError(f"{source.path} is given twice, as '{other}' and as '{source.name}'. Give it once.")
     return [sources[name] for name in sorted(sources)]
 
 

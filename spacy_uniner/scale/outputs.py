@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -42,9 +42,18 @@ def write_docs(rows: Iterable[Row], file: IO[bytes], text_key: str, source: Sour
         cast(dict[Any, Any], row.doc.user_data).pop(
             ("._.", "trf_data", None, None), None
         )  # all activations of a transformer
-        row.doc.user_data.update({**row.record.extra, "id": row.record.id})
+        row.doc.user_data.update({**make_plain(row.record.extra), "id": row.record.id})
         doc_bin.add(row.doc)
     file.write(doc_bin.to_bytes())
+
+
+def make_plain(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Make of what came with a text what msgpack knows: other objects, and integers beyond 64 bits, as strings."""
+
+    def parse_int(digits: str) -> int | str:
+        return int(digits) if -(2**63) <= int(digits) < 2**64 else digits
+
+    return dict(json.loads(json.dumps(extra, default=str), parse_int=parse_int))
 
 
 def write_parquet(rows: Iterable[Row], file: IO[bytes], text_key: str, source: Source) -> None:

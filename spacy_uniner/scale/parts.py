@@ -51,7 +51,7 @@ class PartWorker:
             with self._find.nlp.memory_zone():
                 done = self._write(part, progress)
             note_done(self._job.output, done)
-        except (OSError, ValueError, PipelineFails) as err:
+        except (OSError, ValueError, TypeError, OverflowError, PipelineFails) as err:  # also what no format can hold
             return Failure(f"{part.name} is not written: {err}")
         return done
 

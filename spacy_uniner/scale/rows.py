@@ -98,6 +98,8 @@ class FindEntities:
         self._failed.clear()
 
     def _take_note(self, name: str, component: Any, docs: list[Doc], err: Exception) -> None:
+        if isinstance(err, OSError):  # a server or a disk, not the text
+            raise err
         self._failed.extend((doc, f"'{name}' raised {type(err).__name__}: {err}") for doc in docs)
 
 

@@ -79,7 +79,8 @@ def prepare(
     """
     if settings.format not in WRITERS:
         raise ValueError(f"The format is '{settings.format}', expected one of: {', '.join(WRITERS)}.")
-    if settings.text_key in ("id", "entities"):
+    taken = ("id", "entities", "extra") if settings.format == "parquet" else ("id", "entities")
+    if settings.text_key in taken:
         raise ValueError(f"The text cannot be under '{settings.text_key}', which the output needs. Rename that key.")
     if settings.part_size < 1:
         raise ValueError(f"The size of a part is {settings.part_size}, expected 1 record or more.")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -271,7 +270,10 @@ def collect(plan: Plan, n_parts: int) -> dict[str, Done]:
         }
         write_json({**plan.to_json(), "done": counts}, plan.output / MANIFEST, plan.output)
     if len(found) == n_parts:
-        shutil.rmtree(plan.output / HALF, ignore_errors=True)
+        for half in (plan.output / HALF).glob("part-*"):  # not what another shard is about to finish
+            half.unlink(missing_ok=True)
+        with suppress(OSError):
+            (plan.output / HALF).rmdir()
     return found
 
 

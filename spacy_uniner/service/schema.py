@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 
 from ..pipeline import UniversalNER
 from ..pipeline.settings import Thresholds, check_labels, check_threshold
@@ -15,6 +15,7 @@ from .finding import Question
 from .limits import Limits
 
 MAX_FOUND_CHARACTERS = 80
+MAX_PROBLEMS = 20
 
 Score = Annotated[float, Field(strict=True, ge=0.0, le=1.0)]
 
@@ -49,7 +50,7 @@ class Asked(BaseModel):
         },
     )
 
-    texts: list[str] = Field(min_length=1, description="The texts.")
+    texts: Annotated[list[str], FailFast()] = Field(min_length=1, description="The texts.")
     types: Types | None = Field(
         None,
         description="Names of types as people say them, or a mapping of labels to descriptions. "
@@ -144,10 +145,10 @@ def _problem(where: str, message: str) -> RequestValidationError:
 
 
 def say_problems(errors: Sequence[Any]) -> list[dict[str, Any]]:
-    """Say for each error of a request where it is, what is wrong and what was found there, the latter cut short."""
+    """Say for the first errors of a request where they are, what is wrong and what was found there, cut short."""
     return [
         {"loc": [str(part) for part in error["loc"]], "msg": _say(error), "type": str(error["type"])}
-        for error in errors
+        for error in errors[:MAX_PROBLEMS]
     ]
 
 

@@ -174,8 +174,13 @@ def check_causal(name: str, model: Any, tokenizer: Any) -> Causal:
 def causal_to_bytes(causal: Causal, name: str) -> bytes:
     """Write a model with its config and tokenizer as one uncompressed zip file.
 
-    RAISES: ValueError if it is longer than a pipeline can hold.
+    RAISES: ValueError if it is longer than a pipeline can hold, or an adapter without its model.
     """
+    if getattr(causal.model, "_hf_peft_config_loaded", False):
+        raise ValueError(
+            f"Generator '{name}' is an adapter on another model, of which only the adapter would be stored. Merge it "
+            "first (peft: merge_and_unload), or set store_weights = false."
+        )
     n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in causal.model.state_dict().values())
     if n_bytes > MAX_STORED_BYTES:
         raise ValueError(

@@ -5,10 +5,12 @@ The file keeps what the teacher said, not what was read of it: a better parser n
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +21,8 @@ from ..passages import Passage
 from .prompts import OpenStyle, Style
 from .replies import ParsedReply, parse_open_reply, parse_reply, place_items, place_open_items
 from .tasks import NER, REPLY_KEY, OpenNER
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Annotation:
     style: of the prompt.
     reply: the raw reply.
     model: the name of the model.
+    prompt: the SHA-256 of the prompt; "" if that is not known.
     """
 
     id: str
@@ -44,6 +49,7 @@ class Annotation:
     style: str
     reply: str
     model: str
+    prompt: str = ""
 
 
 def read_texts(path: Path, id_prefix: str = "") -> list[Text]:
@@ -108,6 +114,7 @@ def annotate(nlp: Language, texts: Sequence[Text], output: Path) -> Iterator[Ann
     """Annotate texts, and append each reply to a file. A run that was killed goes on where it was.
 
     A reply is on the disk before the next one is written. When all texts are done, the file has the order of the texts.
+    What was asked by another prompt, as before a definition was changed, is asked again.
 
     nlp: a pipeline with the component `llm` and one of our tasks.
     texts: what is to be annotated; those that the file has are passed over.
@@ -117,7 +124,13 @@ def annotate(nlp: Language, texts: Sequence[Text], output: Path) -> Iterator[Ann
     """
     name, task = find_task(nlp)
     model = nlp.config["components"][name]["model"]
-    done = _read_done(output, texts, task.style, model.get("name") or model["@llm_models"])
+    teacher = model.get("name") or model["@llm_models"]
+    done = _read_done(output, texts, task.style, teacher)
+    stale = [id_ for id_, one in done.items() if one.prompt and one.prompt != _hash(task.prompt_of(one.text))]
+    if stale:
+        logger.warning("%s: %d texts were asked by another prompt, and are asked again.", output, len(stale))
+        done = {id_: one for id_, one in done.items() if id_ not in set(stale)}
+        _write(output, done.values())
     todo = [text for text in texts if text.id not in done]
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("ab") as file:
@@ -126,16 +139,15 @@ def annotate(nlp: Language, texts: Sequence[Text], output: Path) -> Iterator[Ann
             if not reply:
                 yield None
                 continue
-            annotation = Annotation(text.id, text.text, task.style, reply, model.get("name") or model["@llm_models"])
+            prompt = _hash(task.prompt_of(text.text))
+            annotation = Annotation(text.id, text.text, task.style, reply, teacher, prompt)
             file.write(_to_line(annotation))
             file.flush()
             os.fsync(file.fileno())
             done[text.id] = annotation
             yield annotation
     if list(done) != [text.id for text in texts if text.id in done]:  # those without a reply came later
-        part = output.with_name(output.name + ".part")
-        part.write_bytes(b"".join(_to_line(done[text.id]) for text in texts if text.id in done))
-        os.replace(part, output)
+        _write(output, [done[text.id] for text in texts if text.id in done])
 
 
 def read_annotations(path: Path, labels: Sequence[str], nlp: Language) -> tuple[list[Passage], Counter[str]]:
@@ -181,6 +193,16 @@ def read_open_annotations(path: Path, nlp: Language) -> tuple[list[Passage], Cou
     return passages, losses
 
 
+def _hash(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode("utf8", "surrogatepass")).hexdigest()
+
+
+def _write(output: Path, annotations: Iterable[Annotation]) -> None:
+    part = output.with_name(output.name + ".part")
+    part.write_bytes(b"".join(map(_to_line, annotations)))
+    os.replace(part, output)
+
+
 def _cut(text: str, nlp: Language) -> tuple[str, ...]:
     return tuple(token.text for token in nlp.make_doc(text))
 
@@ -210,7 +232,8 @@ def _read_annotations(path: Path, styles: Sequence[str]) -> Iterator[Annotation]
 
 def _read_annotation(path: Path, n_line: int, record: dict[str, Any]) -> Annotation:
     fields = ("id", "text", "style", "reply", "model")
-    if set(record) != set(fields) or not all(isinstance(record[name], str) for name in fields):
+    known = {*fields, "prompt"}
+    if not set(fields) <= set(record) <= known or not all(isinstance(value, str) for value in record.values()):
         raise ValueError(
             f"{path}, line {n_line}: not an annotation. Expected the fields {', '.join(fields)}, all strings; remove "
             "the line to have its text annotated again."

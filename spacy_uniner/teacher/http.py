@@ -224,12 +224,14 @@ def read_reply(body: bytes) -> Reply:
         answer = json.loads(body)
         choice = answer["choices"][0]
         text = choice["message"]["content"]
+        if isinstance(text, list):  # parts, as some servers give
+            text = "".join(part["text"] for part in text if part.get("type", "text") == "text")
         finish_reason = choice.get("finish_reason")
         usage = answer.get("usage")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         raise _Failed(f"status 200, but no chat completion: {_quote(body)}") from None
     if text is not None and not isinstance(text, str):
-        raise _Failed(f"status 200, but the content is no text: {_quote(body)}")
+        raise _Failed(f"status 200, but the content is no text: {_quote(body)}", is_permanent=True)
     counts = usage if isinstance(usage, dict) else {}
     tokens = {name: counts.get(name) for name in ("prompt_tokens", "completion_tokens")}
     return Reply(

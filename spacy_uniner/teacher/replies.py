@@ -31,7 +31,9 @@ UNUSABLE: tuple[Loss, ...] = ("empty reply", "not parseable", "cut off")
 
 _THOUGHT = re.compile(r"\A.*</think(?:ing)?>|<think(?:ing)?>.*\Z", re.DOTALL)
 _NO_LABELS = frozenset({NO_LABEL.casefold(), "null", "n/a", "o", "no", "not an entity", "no entity", "no label"})
-_NOTHING = re.compile(r"\[\s*\]|\{\s*\}|\A\W*(?:none|n/a)\W*\Z|\bno\b.*\b(?:entit|mention)", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"\[\s*\]|\{\s*\}|\A\W*(?:none|n/a)\W*\Z|\bno\b(?:\s+\w+){0,2}\s+(?:entit|mention)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)

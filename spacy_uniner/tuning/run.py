@@ -73,13 +73,15 @@ def tune(conversations: Sequence[Conversation], model: Path | str, output: Path,
         eval_dataset=evaluated,
         callbacks=[_TellEpoch(rows)],
     )
-    result = trainer.train(resume_from_checkpoint=find_checkpoint(output))
+    trainer.train(resume_from_checkpoint=find_checkpoint(output))
     trainer.save_model(str(output))
     if trainer.is_world_process_zero():
         (output / "training_args.bin").unlink(missing_ok=True)  # a pickle; tuning.json says the same
         tokenizer.save_pretrained(output)
         _write_log(trainer.state.log_history, output / "log.jsonl")
-    losses = {"train": result.training_loss}
+    # Not the Trainer's own mean, which leaves out what was done before a kill, but divides by all steps.
+    steps = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    losses = {"train": sum(steps) / max(1, len(steps))}
     measured = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     return losses | ({"evaluated": measured[-1]} if measured else {})
 

@@ -253,3 +253,10 @@ def test_half_a_surrogate_pair_in_a_text_is_a_problem():
     assert "half of a surrogate pair" in find_problem("a\ud800", 10)
     assert find_problem(float("nan"), 10) == find_problem(None, 10) == "there is no text"
     assert find_problem(json.loads('"\\ud83d\\ude00"'), 10) == ""
+
+
+def test_a_file_that_is_given_twice_is_refused(tmp_path):
+    (tmp_path / "c" / "sub").mkdir(parents=True)
+    (tmp_path / "c" / "sub" / "a.jsonl").write_text('{"text": "x"}\n', encoding="utf8")
+    with pytest.raises(ValueError, match=r"a\.jsonl is given twice, as '.*a\.jsonl' and as '.*a\.jsonl'. Give it once"):
+        find_sources([str(tmp_path / "c"), str(tmp_path / "c" / "sub")], tmp_path / "out", False)

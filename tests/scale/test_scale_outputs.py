@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from datetime import date
 
@@ -12,7 +13,7 @@ import spacy
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
 
 from spacy_uniner.scale.inputs import Source
-from spacy_uniner.scale.outputs import WRITERS, Row, check_columns
+from spacy_uniner.scale.outputs import WRITERS, Row, check_columns, make_plain
 from spacy_uniner.scale.records import Record
 
 NLP = spacy.blank("en")
@@ -102,3 +103,8 @@ def test_parquet_files_of_other_columns_would_not_give_one_table(tmp_path):
 def test_parquet_is_not_mixed_with_other_inputs(tmp_path):
     with pytest.raises(ValueError, match="Parquet and other inputs do not give the same columns"):
         check_columns([make_source(tmp_path, "a.parquet", text=["a"]), Source("b", tmp_path, "jsonl")])
+
+
+def test_what_came_with_a_text_is_made_plain():
+    extra = {"when": datetime.date(2026, 1, 2), "large": 2**70, "small": -5, "list": [1.5, None, True]}
+    assert make_plain(extra) == {"when": "2026-01-02", "large": str(2**70), "small": -5, "list": [1.5, None, True]}

@@ -174,3 +174,15 @@ def test_the_fingerprint_is_the_same_in_every_process(saved, monkeypatch):
             subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         )
     assert marks == {take_fingerprint(load_pipeline(saved, [], None))}
+
+
+def test_a_server_that_is_down_sets_no_text_aside(rules):
+    find = FindEntities(str(rules))
+
+    @spacy.Language.component("no_server")
+    def no_server(doc):
+        raise ConnectionError("no server at that address")
+
+    find.nlp.add_pipe("no_server")
+    with pytest.raises(ConnectionError, match="no server at that address"):
+        find.read(["Mary sang."])
