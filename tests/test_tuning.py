@@ -308,7 +308,7 @@ LEARNING = {"bf16": False, "checkpointing": False, "evaluated": 0.0, "batch_size
 
 @pytest.mark.slow
 def test_a_generator_learns_a_language_and_lora_adapts_it_to_a_new_type(tmp_path):
-    """From scratch: nearly all of what it was tuned on, most of what it was not; then a name for two of its types together."""
+    """From scratch: nearly all it was tuned on, most of what it was not; then a name for two of its types together."""
     known, unseen = make_passages(1000, seed=0), make_passages(40, seed=1)
     tuning = Tuning(**LEARNING | {"learning_rate": 3e-3, "warmup": 0.1, "epochs": 22.0})
     untrained = write_model(tmp_path / "untrained")
